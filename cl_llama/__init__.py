@@ -1,0 +1,1 @@
+"""Llama-family language models on any OpenCL device."""

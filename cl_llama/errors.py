@@ -1,0 +1,45 @@
+"""Every error that cl-llama raises on purpose.
+
+    ClLlamaError
+      DeviceError             no OpenCL platform, a device that cannot be selected, a failed command
+        KernelBuildError      a kernel that the device's compiler refused
+        DeviceMemoryError     a model, cache and scratch space that do not fit the device
+      CheckpointError         a model file that is missing, damaged or does not match its config
+        ConfigError           a configuration with an unknown or unsupported value
+      TokenizerError          a tokenizer file that is missing, damaged or does not match the model
+      RequestError            a prompt or a sampling parameter that cannot be served
+
+A message is one line: the operation or file, what was expected, what was got, what to do.
+"""
+
+
+class ClLlamaError(Exception):
+    """Base of all errors that cl-llama raises on purpose."""
+
+
+class DeviceError(ClLlamaError):
+    """No usable OpenCL device, an ambiguous choice of one, or a command that failed on it."""
+
+
+class KernelBuildError(DeviceError):
+    """The device's OpenCL compiler refused a kernel; the message carries its log."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The weights, the cache and the scratch space do not fit the device."""
+
+
+class CheckpointError(ClLlamaError):
+    """A model file that is missing, damaged, or holds other tensors than its config says."""
+
+
+class ConfigError(CheckpointError):
+    """A model configuration with a missing, unknown or unsupported value."""
+
+
+class TokenizerError(ClLlamaError):
+    """A tokenizer file that is missing, damaged, or does not match the model."""
+
+
+class RequestError(ClLlamaError):
+    """A prompt or a sampling parameter that the engine cannot serve."""
