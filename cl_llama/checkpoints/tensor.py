@@ -1,0 +1,119 @@
+"""Named tensors on the host, read from mapped files a range of rows at a time."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cl_llama.checkpoints.mapped_file import MappedFile
+
+ITEM_BYTES = {"f16": 2, "bf16": 2, "f32": 4}
+"""Bytes of one value by dtype name."""
+
+_STORED: dict[str, np.dtype[Any]] = {
+    "f16": np.dtype("<f2"),
+    "bf16": np.dtype("<u2"),
+    "f32": np.dtype("<f4"),
+}
+
+Rows = NDArray[np.float16] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class HostTensor(ABC):
+    """A tensor of a checkpoint: its name and shape are known, its values are read on demand."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    """ "f16", "bf16" or "f32": how the file stores the values."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the values take in the file."""
+        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
+
+    def read_rows(self, start: int, stop: int) -> Rows:
+        """Rows [start, stop) of the first dimension, C-contiguous, shape [stop - start, ...].
+
+        float16 for "f16"; float32 for "f32" and, widened exactly, for "bf16". The array may be a
+        read-only view of the mapped file: keep it only until `release`. A scalar has one row.
+
+        Raises IndexError for rows that do not exist and CheckpointError after the checkpoint was
+        closed.
+        """
+        rows = self.shape[0] if self.shape else 1
+        if not 0 <= start <= stop <= rows:
+            raise IndexError(f"{self.name}: rows {start} to {stop} of {rows}")
+        return self._read_rows(start, stop)
+
+    @abstractmethod
+    def _read_rows(self, start: int, stop: int) -> Rows:
+        """`read_rows` for a valid range."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Drop the tensor's mapped pages from resident memory; a later read brings them back."""
+
+
+@dataclass(frozen=True)
+class MappedTensor(HostTensor):
+    """A tensor whose values lie in one piece in one file, row after row, little-endian."""
+
+    file: MappedFile
+    offset: int
+    """Byte offset of the first value."""
+
+    def _read_rows(self, start: int, stop: int) -> Rows:
+        shape = (stop - start, *self.shape[1:])
+        row_bytes = math.prod(self.shape[1:]) * ITEM_BYTES[self.dtype]
+        stored = self.file.array(self.offset + start * row_bytes, shape, _STORED[self.dtype])
+        if self.dtype == "bf16":  # the upper half of a float32
+            widened = stored.astype(np.uint32)
+            np.left_shift(widened, 16, out=widened)
+            return widened.view(np.float32)
+        return stored if stored.flags.aligned else stored.copy()
+
+    def release(self) -> None:
+        """Drop the tensor's mapped pages from resident memory; a later read brings them back."""
+        self.file.release(self.offset, self.nbytes)
+
+
+@dataclass(frozen=True)
+class ShardedTensor(HostTensor):
+    """A tensor split over several files along `axis` (0 or 1), in the order of `parts`."""
+
+    parts: tuple[HostTensor, ...]
+    axis: int
+
+    def _read_rows(self, start: int, stop: int) -> Rows:
+        if self.axis == 1:
+            columns: list[Any] = [part.read_rows(start, stop) for part in self.parts]
+            return np.concatenate(columns, axis=1)
+        pieces: list[Any] = []
+        first = 0
+        for part in self.parts:
+            end = first + part.shape[0]
+            if start < end and first < stop:
+                pieces.append(part.read_rows(max(start, first) - first, min(stop, end) - first))
+            first = end
+        if not pieces:
+            return self.parts[0].read_rows(0, 0)
+        joined: Rows = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return joined
+
+    def release(self) -> None:
+        """Drop the tensor's mapped pages from resident memory; a later read brings them back."""
+        for part in self.parts:
+            part.release()
+
+
+def join_shards(name: str, parts: Sequence[HostTensor], axis: int) -> HostTensor:
+    """One tensor of `parts` laid end to end along `axis`; the parts agree in all other sizes."""
+    shape = list(parts[0].shape)
+    shape[axis] = sum(part.shape[axis] for part in parts)
+    return ShardedTensor(name, tuple(shape), parts[0].dtype, tuple(parts), axis)
