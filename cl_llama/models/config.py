@@ -1,0 +1,46 @@
+"""From a checkpoint's own configuration to a ModelConfig, checked value by value."""
+
+from cl_llama.checkpoints import Checkpoint
+from cl_llama.errors import ConfigError
+from cl_llama.models.hf_config import config_from_hf
+from cl_llama.models.meta_config import config_from_meta
+from cl_llama.models.model_config import ModelConfig
+from cl_llama.models.rope import DynamicScaling
+
+__all__ = ["ModelConfig", "config_from_checkpoint"]
+
+
+def config_from_checkpoint(checkpoint: Checkpoint) -> ModelConfig:
+    """Read the configuration of an opened checkpoint.
+
+    Raises ConfigError for a missing, unsupported or contradictory value; the message names the
+    key, the value and what is supported.
+    """
+    config = (
+        config_from_hf(checkpoint) if checkpoint.format == "hf" else config_from_meta(checkpoint)
+    )
+    _check_shapes_agree(config, checkpoint)
+    return config
+
+
+def _check_shapes_agree(config: ModelConfig, checkpoint: Checkpoint) -> None:
+    if config.n_heads % config.n_kv_heads:
+        raise ConfigError(
+            f"{checkpoint.path}: {config.n_heads} query heads cannot share {config.n_kv_heads} "
+            "key/value heads evenly; expected a divisor of the number of query heads"
+        )
+    if config.head_dim % 2:
+        raise ConfigError(
+            f"{checkpoint.path}: the head width is {config.head_dim}; rotary embeddings need an "
+            "even one"
+        )
+    if isinstance(config.rope.scaling, DynamicScaling) and config.head_dim < 4:
+        raise ConfigError(
+            f"{checkpoint.path}: the head width is {config.head_dim}; dynamic rotary scaling needs "
+            "at least 4"
+        )
+    if config.bos_id is not None and config.bos_id >= config.vocab_size:
+        raise ConfigError(
+            f"{checkpoint.path}: bos_token_id is {config.bos_id}; expected an id below the "
+            f"vocabulary size {config.vocab_size}"
+        )

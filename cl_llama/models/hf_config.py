@@ -1,0 +1,179 @@
+"""Hugging Face's config.json and generation_config.json.
+
+Defaults of absent keys are those of the transformers classes, because save_pretrained leaves out
+what equals a default.
+"""
+
+from dataclasses import dataclass
+
+from cl_llama.checkpoints import Checkpoint
+from cl_llama.models.config_values import ConfigValues
+from cl_llama.models.hf_rope import rope_from_hf
+from cl_llama.models.model_config import ModelConfig
+
+
+@dataclass(frozen=True)
+class _Family:
+    """What transformers' configuration class of an architecture assumes where a key is absent."""
+
+    architecture: str
+    max_positions: int
+    kv_heads: int | None = None  # None: as many as query heads
+    head_dim: int | None = None  # None: hidden_size / num_attention_heads
+    bos_id: int | None = None
+    eos_ids: tuple[int, ...] = ()
+
+
+_FAMILIES = {
+    "LlamaForCausalLM": _Family("llama", 2048, bos_id=1, eos_ids=(2,)),
+    "MistralForCausalLM": _Family("mistral", 131072, kv_heads=8, bos_id=1, eos_ids=(2,)),
+    "Qwen2ForCausalLM": _Family("qwen2", 32768, kv_heads=32),
+    "Qwen3ForCausalLM": _Family("qwen3", 32768, kv_heads=32, head_dim=128),
+}
+
+# Keys under which other models of these families, or derivatives of them, compute something else.
+_UNSUPPORTED = (
+    "num_experts",
+    "num_local_experts",
+    "n_routed_experts",
+    "clip_qkv",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "no_rope_layers",
+    "add_cross_attention",
+    "is_encoder_decoder",
+)
+
+
+def config_from_hf(checkpoint: Checkpoint) -> ModelConfig:
+    """ModelConfig of a checkpoint in Hugging Face's format; raises ConfigError."""
+    values = ConfigValues(checkpoint.path, checkpoint.config)
+    family = _family(values)
+    values.forbid(
+        ("quantization_config", "compression_config"),
+        "quantised Hugging Face checkpoints are not supported, take the f16, bf16 or f32 one",
+    )
+    values.forbid(_UNSUPPORTED, f"a plain {family.architecture} model has no such feature")
+    values.choice("hidden_act", ("silu", "swish"), "silu")
+
+    d_model = values.integer("hidden_size", most=2**18)
+    n_layers = values.integer("num_hidden_layers", most=1024)
+    n_heads = values.integer("num_attention_heads", most=4096)
+    if "num_key_value_heads" in values.values or family.kv_heads is None:
+        n_kv_heads = values.integer("num_key_value_heads", n_heads, most=n_heads)
+    else:
+        n_kv_heads = family.kv_heads
+    rope, max_seq_len = rope_from_hf(values, family.max_positions)
+    biased = family.architecture in ("llama", "qwen3") and values.flag("attention_bias", False)
+    vocab_size = values.integer("vocab_size", most=2**24)
+    bos_id, eos_ids = _special_ids(checkpoint, values, family)
+    return ModelConfig(
+        architecture=family.architecture,
+        vocab_size=vocab_size,
+        d_model=d_model,
+        n_layers=n_layers,
+        n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
+        head_dim=_head_dim(values, family, d_model, n_heads),
+        d_ff=values.integer("intermediate_size", most=2**20),
+        norm_eps=values.number("rms_norm_eps", 1e-6, most=0.1),
+        max_seq_len=max_seq_len,
+        rope=rope,
+        tied_embeddings=_tied(checkpoint, values),
+        qkv_bias=biased or family.architecture == "qwen2",
+        o_bias=biased,
+        mlp_bias=family.architecture == "llama" and values.flag("mlp_bias", False),
+        qk_norm=family.architecture == "qwen3",
+        windows=_windows(values, family, n_layers),
+        bos_id=bos_id,
+        # An id that is not in the vocabulary can never be generated.
+        eos_ids=tuple(i for i in eos_ids if i < vocab_size),
+    )
+
+
+def _family(values: ConfigValues) -> _Family:
+    supported = ", ".join(_FAMILIES)
+    if values.values.get("architectures"):
+        names = values.values["architectures"]
+        if isinstance(names, list) and len(names) == 1 and isinstance(names[0], str):
+            family = _FAMILIES.get(names[0])
+            if family:
+                return family
+        raise values.error("architectures", f"one of {supported}")
+    by_type = {family.architecture: family for family in _FAMILIES.values()}
+    model_type = values.values.get("model_type")
+    if isinstance(model_type, str) and model_type in by_type:
+        return by_type[model_type]
+    if model_type is None:
+        raise values.error("architectures", f"one of {supported}")
+    raise values.error("model_type", f"one of {', '.join(by_type)}")
+
+
+def _head_dim(values: ConfigValues, family: _Family, d_model: int, n_heads: int) -> int:
+    if values.has("head_dim"):
+        return values.integer("head_dim", most=1024)
+    if family.head_dim is not None and "head_dim" not in values.values:
+        return family.head_dim
+    if d_model % n_heads:
+        raise values.error(
+            "hidden_size", f"a multiple of num_attention_heads ({n_heads}), or an explicit head_dim"
+        )
+    return d_model // n_heads
+
+
+def _tied(checkpoint: Checkpoint, values: ConfigValues) -> bool:
+    """The flag; where there is none, whether the file has no output matrix."""
+    return values.flag("tie_word_embeddings", "lm_head.weight" not in checkpoint.tensors)
+
+
+def _windows(values: ConfigValues, family: _Family, n_layers: int) -> tuple[int | None, ...]:
+    """Llama has none; Mistral every layer; Qwen `layer_types`, else from `max_window_layers` up."""
+    if family.architecture == "llama":
+        return (None,) * n_layers
+    is_mistral = family.architecture == "mistral"
+    window = None
+    if is_mistral or values.flag("use_sliding_window", False):
+        is_null = "sliding_window" in values.values and not values.has("sliding_window")
+        window = None if is_null else values.integer("sliding_window", 4096, most=2**31 - 1)
+    if is_mistral:
+        all_alike = [window is not None] * n_layers
+        if values.has("layer_types") and _sliding_layers(values, n_layers) != all_alike:
+            raise values.error("layer_types", "the same kind of attention in every Mistral layer")
+        return (window,) * n_layers
+    if values.has("layer_types"):
+        sliding = _sliding_layers(values, n_layers)
+        if any(sliding) and window is None:
+            raise values.error(
+                "layer_types", "no sliding_attention without use_sliding_window and sliding_window"
+            )
+    else:
+        first = values.integer("max_window_layers", 28, most=2**31 - 1, least=0)
+        sliding = [layer >= first for layer in range(n_layers)]
+    return tuple(window if slides else None for slides in sliding)
+
+
+def _sliding_layers(values: ConfigValues, n_layers: int) -> list[bool]:
+    kinds = {"full_attention": False, "sliding_attention": True}
+    names = values.values["layer_types"]
+    if (
+        not isinstance(names, list)
+        or len(names) != n_layers
+        or any(not isinstance(name, str) or name not in kinds for name in names)
+    ):
+        raise values.error("layer_types", f"a list of {n_layers} of {', '.join(kinds)}")
+    return [kinds[name] for name in names]
+
+
+def _special_ids(
+    checkpoint: Checkpoint, values: ConfigValues, family: _Family
+) -> tuple[int | None, tuple[int, ...]]:
+    """Beginning and end tokens: generation_config.json's, else config.json's, else the class's."""
+    generation = ConfigValues(checkpoint.path, checkpoint.generation_config, "generation_config")
+
+    def ids(key: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        if generation.has(key):
+            return generation.token_ids(key)
+        return values.token_ids(key) if key in values.values else default
+
+    bos_ids = ids("bos_token_id", () if family.bos_id is None else (family.bos_id,))
+    return (bos_ids[0] if bos_ids else None), ids("eos_token_id", family.eos_ids)

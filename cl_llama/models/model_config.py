@@ -1,0 +1,40 @@
+"""What a forward pass needs to know about a model."""
+
+from dataclasses import dataclass
+
+from cl_llama.models.rope import RopeConfig
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The hyperparameters of a Llama-family model, free of any file format's spelling.
+
+    Widths are in elements: V `vocab_size`, D `d_model`, L `n_layers`, H `n_heads` query heads,
+    G `n_kv_heads` (H is a multiple of G), K `head_dim` (even; H * K need not equal D), F `d_ff`.
+    """
+
+    architecture: str
+    """"llama", "mistral", "qwen2" or "qwen3"."""
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    d_ff: int
+    norm_eps: float
+    max_seq_len: int
+    """Positions the model was made for, its context extension included."""
+    rope: RopeConfig
+    tied_embeddings: bool
+    """The output matrix is the embedding matrix."""
+    qkv_bias: bool
+    o_bias: bool
+    mlp_bias: bool
+    qk_norm: bool
+    """Q and K are RMS-normalised per head before they are rotated (Qwen3)."""
+    windows: tuple[int | None, ...]
+    """Per layer: the token at p sees positions > p - window; None: all up to p."""
+    bos_id: int | None
+    eos_ids: tuple[int, ...]
+    """End tokens by the model's files; () leaves them to the tokenizer."""

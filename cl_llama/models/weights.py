@@ -1,0 +1,211 @@
+"""Which tensor of a checkpoint plays which part in the model, with shapes checked.
+
+Hugging Face's and Meta's names are known. D model width, H query heads, G key/value heads, K head
+width, F feed-forward width, V vocabulary.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cl_llama.checkpoints import Checkpoint, HostTensor
+from cl_llama.errors import CheckpointError
+from cl_llama.models.model_config import ModelConfig
+
+_SHOWN = 4
+
+# part -> name; "{i}" is the layer.
+_HF_NAMES = {
+    "embedding": "model.embed_tokens.weight",
+    "final_norm": "model.norm.weight",
+    "output": "lm_head.weight",
+    "attn_norm": "model.layers.{i}.input_layernorm.weight",
+    "q": "model.layers.{i}.self_attn.q_proj.weight",
+    "k": "model.layers.{i}.self_attn.k_proj.weight",
+    "v": "model.layers.{i}.self_attn.v_proj.weight",
+    "o": "model.layers.{i}.self_attn.o_proj.weight",
+    "q_bias": "model.layers.{i}.self_attn.q_proj.bias",
+    "k_bias": "model.layers.{i}.self_attn.k_proj.bias",
+    "v_bias": "model.layers.{i}.self_attn.v_proj.bias",
+    "o_bias": "model.layers.{i}.self_attn.o_proj.bias",
+    "q_norm": "model.layers.{i}.self_attn.q_norm.weight",
+    "k_norm": "model.layers.{i}.self_attn.k_norm.weight",
+    "ffn_norm": "model.layers.{i}.post_attention_layernorm.weight",
+    "gate": "model.layers.{i}.mlp.gate_proj.weight",
+    "up": "model.layers.{i}.mlp.up_proj.weight",
+    "down": "model.layers.{i}.mlp.down_proj.weight",
+    "gate_bias": "model.layers.{i}.mlp.gate_proj.bias",
+    "up_bias": "model.layers.{i}.mlp.up_proj.bias",
+    "down_bias": "model.layers.{i}.mlp.down_proj.bias",
+}
+_META_NAMES = {
+    "embedding": "tok_embeddings.weight",
+    "final_norm": "norm.weight",
+    "output": "output.weight",
+    "attn_norm": "layers.{i}.attention_norm.weight",
+    "q": "layers.{i}.attention.wq.weight",
+    "k": "layers.{i}.attention.wk.weight",
+    "v": "layers.{i}.attention.wv.weight",
+    "o": "layers.{i}.attention.wo.weight",
+    "ffn_norm": "layers.{i}.ffn_norm.weight",
+    "gate": "layers.{i}.feed_forward.w1.weight",
+    "up": "layers.{i}.feed_forward.w3.weight",
+    "down": "layers.{i}.feed_forward.w2.weight",
+}
+# Tables that some files carry and that the model computes for itself.
+_ROTARY_TABLE = re.compile(r"(^|\.)(rope\.freqs|rotary_emb\.\w+|freqs_\w+)$")
+
+
+@dataclass(frozen=True)
+class LayerTensors:
+    """One layer's tensors; matrices are [out, in]. None: the model has no such tensor."""
+
+    attn_norm: HostTensor
+    """[D]"""
+    q: HostTensor
+    """[H * K, D]"""
+    k: HostTensor
+    """[G * K, D]"""
+    v: HostTensor
+    """[G * K, D]"""
+    o: HostTensor
+    """[D, H * K]"""
+    ffn_norm: HostTensor
+    """[D]"""
+    gate: HostTensor
+    """[F, D]"""
+    up: HostTensor
+    """[F, D]"""
+    down: HostTensor
+    """[D, F]"""
+    q_bias: HostTensor | None = None
+    """[H * K]"""
+    k_bias: HostTensor | None = None
+    """[G * K]"""
+    v_bias: HostTensor | None = None
+    """[G * K]"""
+    o_bias: HostTensor | None = None
+    """[D]"""
+    gate_bias: HostTensor | None = None
+    """[F]"""
+    up_bias: HostTensor | None = None
+    """[F]"""
+    down_bias: HostTensor | None = None
+    """[D]"""
+    q_norm: HostTensor | None = None
+    """[K]"""
+    k_norm: HostTensor | None = None
+    """[K]"""
+
+
+@dataclass(frozen=True)
+class LlamaTensors:
+    """All tensors of a model."""
+
+    embedding: HostTensor
+    """[V, D]"""
+    layers: tuple[LayerTensors, ...]
+    final_norm: HostTensor
+    """[D]"""
+    output: HostTensor
+    """[V, D]; the same object as `embedding` where they are tied."""
+
+
+def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> LlamaTensors:
+    """Give every tensor its part.
+
+    Raises CheckpointError with one line that names tensors that are missing, left over or of
+    another shape than the configuration says. Rotary tables and the copy of a tied output matrix
+    are left over without harm.
+    """
+    names = _HF_NAMES if checkpoint.format == "hf" else _META_NAMES
+    top_shapes, layer_shapes = _expected_shapes(config)
+    expected = {names[part]: shape for part, shape in top_shapes.items()}
+    for i in range(config.n_layers):
+        expected |= {names[part].format(i=i): shape for part, shape in layer_shapes.items()}
+    _check(config, checkpoint, expected, names["output"])
+
+    def tensors(shapes: dict[str, tuple[int, ...]], i: int = 0) -> dict[str, HostTensor]:
+        return {part: checkpoint.tensors[names[part].format(i=i)] for part in shapes}
+
+    top = tensors(top_shapes)
+    layers = (LayerTensors(**tensors(layer_shapes, i)) for i in range(config.n_layers))
+    return LlamaTensors(
+        embedding=top["embedding"],
+        layers=tuple(layers),
+        final_norm=top["final_norm"],
+        output=top["embedding" if config.tied_embeddings else "output"],
+    )
+
+
+def _expected_shapes(
+    config: ModelConfig,
+) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """Shapes of the parts outside the layers, and of those of each layer."""
+    D, F, V, K = config.d_model, config.d_ff, config.vocab_size, config.head_dim
+    HK, GK = config.n_heads * K, config.n_kv_heads * K
+    top: dict[str, tuple[int, ...]] = {"embedding": (V, D), "final_norm": (D,)}
+    if not config.tied_embeddings:
+        top["output"] = (V, D)
+    layer: dict[str, tuple[int, ...]] = {
+        "attn_norm": (D,),
+        "q": (HK, D),
+        "k": (GK, D),
+        "v": (GK, D),
+        "o": (D, HK),
+        "ffn_norm": (D,),
+        "gate": (F, D),
+        "up": (F, D),
+        "down": (D, F),
+    }
+    if config.qkv_bias:
+        layer |= {"q_bias": (HK,), "k_bias": (GK,), "v_bias": (GK,)}
+    if config.o_bias:
+        layer |= {"o_bias": (D,)}
+    if config.mlp_bias:
+        layer |= {"gate_bias": (F,), "up_bias": (F,), "down_bias": (D,)}
+    if config.qk_norm:
+        layer |= {"q_norm": (K,), "k_norm": (K,)}
+    return top, layer
+
+
+def _check(
+    config: ModelConfig,
+    checkpoint: Checkpoint,
+    expected: dict[str, tuple[int, ...]],
+    output_name: str,
+) -> None:
+    tensors = checkpoint.tensors
+    missing = [name for name in expected if name not in tensors]
+    left_over = [
+        name
+        for name in tensors
+        if name not in expected
+        and not _ROTARY_TABLE.search(name)
+        and not (config.tied_embeddings and name == output_name)
+    ]
+    misshapen = [
+        f"{name} is {list(tensors[name].shape)} and not {list(shape)}"
+        for name, shape in expected.items()
+        if name in tensors and tuple(tensors[name].shape) != shape
+    ]
+    problems = [
+        f"{len(names)} {what}: {_first(names)}"
+        for what, names in (
+            ("missing", missing),
+            ("left over", left_over),
+            ("of the wrong shape", misshapen),
+        )
+        if names
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{checkpoint.path}: the tensors do not match the configuration, "
+            f"{'; '.join(problems)}; is the configuration another model's?"
+        )
+
+
+def _first(names: Iterable[str]) -> str:
+    shown = list(names)
+    more = ["..."] if len(shown) > _SHOWN else []
+    return ", ".join(shown[:_SHOWN] + more)
