@@ -1,0 +1,1 @@
+"""Runtimes, devices, programs and queues: the only part that imports pyopencl."""
