@@ -1,0 +1,7 @@
+"""Tokenizers: SentencePiece, tiktoken, tokenizer.json and llama2.c, behind one small protocol."""
+
+from cl_llama.tokenizers.loading import load_tokenizer
+from cl_llama.tokenizers.protocol import Tokenizer
+from cl_llama.tokenizers.streaming import StreamDecoder
+
+__all__ = ["StreamDecoder", "Tokenizer", "load_tokenizer"]

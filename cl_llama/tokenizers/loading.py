@@ -1,0 +1,72 @@
+"""Which tokenizer a file holds, by its content, and which file of a folder is the tokenizer."""
+
+import struct
+from pathlib import Path
+
+from cl_llama.errors import TokenizerError
+from cl_llama.tokenizers.llama2c import Llama2cTokenizer
+from cl_llama.tokenizers.protocol import Tokenizer
+from cl_llama.tokenizers.sentencepiece import SentencePieceTokenizer
+
+FOLDER_ORDER = ("tokenizer.json", "tokenizer.model", "tokenizer.bin")
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """The tokenizer in a file, or in a folder's tokenizer.json, .model or .bin, in that order.
+
+    A file's kind is known by its content, not by its name. Raises `TokenizerError` if there is no
+    tokenizer at `path` or it is damaged.
+    """
+    file = _tokenizer_file(Path(path))
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise TokenizerError(
+            f"{file}: expected a tokenizer file, could not read it ({error.strerror})"
+        ) from error
+    if _is_sentencepiece(data):
+        return SentencePieceTokenizer(data, file)
+    if _is_llama2c(data):
+        return Llama2cTokenizer(data, file)
+    raise TokenizerError(
+        f"{file}: expected a tokenizer (tokenizer.json, a SentencePiece or tiktoken model, or "
+        f"llama2.c's tokenizer.bin), got {_describe(data)}; name the tokenizer's own file"
+    )
+
+
+def _tokenizer_file(path: Path) -> Path:
+    """`path` itself if it is a file, else the first of the names that a folder may hold."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise TokenizerError(f"{path}: expected a tokenizer file or a folder, found neither")
+    for name in FOLDER_ORDER:
+        if (path / name).is_file():
+            return path / name
+    raise TokenizerError(
+        f"{path}: no tokenizer in this folder (looked for {', '.join(FOLDER_ORDER)}); "
+        "name the tokenizer's file with tokenizer_path"
+    )
+
+
+def _is_sentencepiece(data: bytes) -> bool:
+    """A protocol buffer whose first field is a piece (1) whose first field is its text (1)."""
+    return data[:1] == b"\n" and data[2:3] == b"\n"
+
+
+def _is_llama2c(data: bytes) -> bool:
+    """A token length below 64 KiB, then a first token no longer than that."""
+    if len(data) < 12:
+        return False
+    longest: int
+    length: int
+    longest, _, length = struct.unpack_from("<ifi", data)
+    return 0 < longest < 1 << 16 and 0 <= length <= longest
+
+
+def _describe(data: bytes) -> str:
+    if not data:
+        return "an empty file"
+    if data.startswith(b"GGUF"):
+        return "a GGUF file"
+    return f"{len(data)} bytes of an unknown kind that start with {data[:8].hex(' ')}"

@@ -1,0 +1,74 @@
+"""The few fields of a SentencePiece model file that its package does not tell.
+
+The file is a protocol buffer, `ModelProto` of sentencepiece_model.proto; a field is a varint key
+(number << 3 | wire type) and a value.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+# ModelProto's fields, then those of TrainerSpec and NormalizerSpec.
+TRAINER_SPEC, NORMALIZER_SPEC = 2, 3
+UNK_SURFACE = 44
+ADD_DUMMY_PREFIX, REMOVE_EXTRA_WHITESPACES = 3, 4
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """How a model changes whitespace when it encodes; the defaults are the format's."""
+
+    add_dummy_prefix: bool = True
+    remove_extra_whitespaces: bool = True
+    unknown_surface: bytes = " \u2047 ".encode()
+
+
+def read_text_rules(model: bytes) -> TextRules:
+    """The whitespace rules of a model file. Raises `ValueError` if it is cut off."""
+    flags = {ADD_DUMMY_PREFIX: True, REMOVE_EXTRA_WHITESPACES: True}
+    unknown_surface = TextRules.unknown_surface
+    for number, value in _fields(model):
+        if number == TRAINER_SPEC and isinstance(value, bytes):
+            for inner, surface in _fields(value):
+                if inner == UNK_SURFACE and isinstance(surface, bytes):
+                    unknown_surface = surface
+        elif number == NORMALIZER_SPEC and isinstance(value, bytes):
+            for inner, flag in _fields(value):
+                if inner in flags and isinstance(flag, int):
+                    flags[inner] = bool(flag)
+    return TextRules(flags[ADD_DUMMY_PREFIX], flags[REMOVE_EXTRA_WHITESPACES], unknown_surface)
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Field numbers and values of a message; fixed-width values are skipped."""
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        number, wire = key >> 3, key & 7
+        if wire == VARINT:
+            value, position = _varint(message, position)
+            yield number, value
+        elif wire == BYTES:
+            length, position = _varint(message, position)
+            if length > len(message) - position:
+                raise ValueError("a field is cut off")
+            yield number, message[position : position + length]
+            position += length
+        elif wire in (FIXED64, FIXED32):
+            position += 8 if wire == FIXED64 else 4
+        else:
+            raise ValueError(f"wire type {wire} is not known")
+
+
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(message):
+            raise ValueError("a number is cut off")
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise ValueError("a number is longer than 64 bits")
