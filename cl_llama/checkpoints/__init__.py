@@ -7,37 +7,76 @@ its name on the Hugging Face hub. Nothing here knows of devices.
 from pathlib import Path
 
 from cl_llama.checkpoints.checkpoint import Checkpoint
-from cl_llama.checkpoints.hf import INDEX_NAME, open_hf
+from cl_llama.checkpoints.hf import PYTORCH_NAME, holds_hf_model, open_hf
+from cl_llama.checkpoints.hub import resolve_model
 from cl_llama.checkpoints.llama2c import read_llama2c
 from cl_llama.checkpoints.mapped_file import MappedFile
+from cl_llama.checkpoints.meta import find_shards, open_meta
 from cl_llama.checkpoints.tensor import HostTensor
 from cl_llama.checkpoints.tokenizer_file import llama2c_tokenizer
 from cl_llama.errors import CheckpointError
 
-__all__ = ["Checkpoint", "HostTensor", "open_checkpoint"]
+__all__ = ["Checkpoint", "HostTensor", "open_checkpoint", "resolve_model"]
 
 
 def open_checkpoint(path: str | Path, *, param_path: str | Path | None = None) -> Checkpoint:
     """Open a model: a folder or a file, told apart by what is there.
 
-    - a folder with safetensors files and config.json, or one safetensors file beside it;
+    - a folder with config.json and safetensors files (or PyTorch's pytorch_model*.bin), or one
+      such file beside it;
+    - a folder with params.json and `consolidated.NN.pth` files, or with the folders that `unzip`
+      makes of them, or one of these files or folders;
     - a llama2.c `.bin` file, legacy or version 1.
 
-    `param_path` replaces the config.json or params.json beside the model.
+    `param_path` replaces the config.json or params.json beside the model. Close the checkpoint
+    when its tensors have been read, or use it in a `with` statement.
 
-    Raises CheckpointError where nothing of these is there, or where it is damaged.
+    Raises CheckpointError where none of these is there, or where it is damaged.
     """
     path = Path(path).expanduser()
     params = Path(param_path).expanduser() if param_path is not None else None
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such file or folder")
-    if path.is_dir():
-        if (path / INDEX_NAME).exists() or any(path.glob("*.safetensors")):
-            return open_hf(path, params)
-        raise CheckpointError(f"{path}: no model in this folder")
-    if path.suffix == ".safetensors":
-        return open_hf(path, params)
-    return _open_llama2c(path, params)
+    try:
+        is_folder = path.is_dir()
+        if not path.exists():
+            raise CheckpointError(f"{path}: no such file or folder")
+        return _open_folder(path, params) if is_folder else _open_file(path, params)
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from None
+
+
+def _open_folder(path: Path, param_path: Path | None) -> Checkpoint:
+    if holds_hf_model(path):
+        return open_hf(path, param_path)
+    shards = find_shards(path)
+    if shards:
+        return open_meta(path, shards, param_path)
+    for pattern, advice in (
+        ("*.gguf", "GGUF files are not supported; take the safetensors files of this model"),
+        ("*.bin", "name the llama2.c .bin file itself"),
+        ("*.pth", "name the .pth file itself"),
+    ):
+        other = next(path.glob(pattern), None)
+        if other is not None:
+            raise CheckpointError(f"{path}: no model to open here, only {other.name}; {advice}")
+    raise CheckpointError(
+        f"{path}: no model in this folder; expected *.safetensors with config.json, or"
+        " consolidated.NN.pth with params.json"
+    )
+
+
+def _open_file(path: Path, param_path: Path | None) -> Checkpoint:
+    file = MappedFile(path)
+    start = file.read(0, min(4, file.size))
+    file.close()
+    if start == b"GGUF":
+        raise CheckpointError(
+            f"{path}: GGUF files are not supported; take the safetensors files of this model"
+        )
+    if path.suffix == ".safetensors" or PYTORCH_NAME.fullmatch(path.name):
+        return open_hf(path, param_path)
+    if path.suffix in (".pth", ".pt") or start == b"PK\x03\x04":
+        return open_meta(path, find_shards(path), param_path)
+    return _open_llama2c(path, param_path)
 
 
 def _open_llama2c(path: Path, param_path: Path | None) -> Checkpoint:

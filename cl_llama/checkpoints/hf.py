@@ -1,4 +1,4 @@
-"""Hugging Face folders: config.json and one or several safetensors files."""
+"""Hugging Face folders: config.json and one or several safetensors (or pytorch_model) files."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -9,17 +9,35 @@ from cl_llama.checkpoints.mapped_file import MappedFile
 from cl_llama.checkpoints.safetensors import read_safetensors
 from cl_llama.checkpoints.tensor import HostTensor
 from cl_llama.checkpoints.tokenizer_file import hf_tokenizer
+from cl_llama.checkpoints.torch_archive import TorchZip, read_torch_tensors
 from cl_llama.errors import CheckpointError
 
-INDEX_NAME = "model.safetensors.index.json"
-_SHARD_NAME = re.compile(r"-\d+-of-(\d+)\.safetensors$")
+PYTORCH_NAME = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin")
+"""The names that Hugging Face's weights in PyTorch's own format have."""
+
+_WHOLE_AND_INDEX = (
+    ("model.safetensors", "model.safetensors.index.json", "*.safetensors"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model*.bin"),
+)
+"""The name of an unsplit model, of a split one's index, and the pattern of its files."""
+
+_SHARD_NAME = re.compile(r"-\d+-of-(\d+)\.(safetensors|bin)$")
+
+
+def holds_hf_model(folder: Path) -> bool:
+    """Whether `folder` has files, or an index of some, under Hugging Face's names."""
+    return any(
+        (folder / index).exists() or any(folder.glob(pattern))
+        for _, index, pattern in _WHOLE_AND_INDEX
+    )
 
 
 def open_hf(path: Path, param_path: Path | None) -> Checkpoint:
-    """Open a folder, or one safetensors file beside its config.json.
+    """Open a folder, or one file of weights beside its config.json.
 
     A file that is one shard of several opens its whole folder. In a folder `model.safetensors`
-    comes first, then the files of `model.safetensors.index.json`, then all `*.safetensors`.
+    comes first, then the files of `model.safetensors.index.json`, then all `*.safetensors`, then
+    likewise `pytorch_model.bin`.
 
     Raises CheckpointError for files that are missing, damaged, or disagree with each other.
     """
@@ -29,76 +47,84 @@ def open_hf(path: Path, param_path: Path | None) -> Checkpoint:
     config_path = param_path or folder / "config.json"
     if not config_path.exists():
         raise CheckpointError(
-            f"{config_path}: no such file; a safetensors model needs its config.json beside it"
+            f"{config_path}: no such file; the model needs its config.json beside its weights, or"
+            " named by --param-path"
         )
     config = read_json_object(config_path)
     generation_path = folder / "generation_config.json"
     generation_config = read_json_object(generation_path) if generation_path.exists() else {}
-    files: dict[str, MappedFile] = {}
+    files: list[MappedFile] = []
     try:
-        tensors = _read_files(folder, [path.name] if alone else None, files)
+        tensors = _read_file(path, files) if alone else _read_folder(folder, files)
     except BaseException:
-        for file in files.values():
+        for file in files:
             file.close()
         raise
     return Checkpoint(
-        path,
-        "hf",
-        config,
-        generation_config,
-        tensors,
-        hf_tokenizer(folder),
-        tuple(files.values()),
+        path, "hf", config, generation_config, tensors, hf_tokenizer(folder), tuple(files)
     )
 
 
-def _read_files(
-    folder: Path, names: list[str] | None, files: dict[str, MappedFile]
+def _read_file(path: Path, files: list[MappedFile]) -> dict[str, HostTensor]:
+    """The tensors of one file, which joins `files`."""
+    if path.suffix == ".safetensors":
+        files.append(MappedFile(path))
+        return dict(read_safetensors(files[-1]))
+    archive = TorchZip(path)
+    files.extend(archive.files())
+    return dict(read_torch_tensors(archive))
+
+
+def _read_folder(folder: Path, files: list[MappedFile]) -> dict[str, HostTensor]:
+    for whole, index, pattern in _WHOLE_AND_INDEX:
+        if (folder / whole).exists():
+            return _read_file(folder / whole, files)
+        if (folder / index).exists():
+            return _read_index(folder, index, files)
+        paths = sorted(folder.glob(pattern))
+        if paths:
+            return _read_together(folder, paths, index, files)
+    raise CheckpointError(f"{folder}: no safetensors files in this folder")
+
+
+def _read_together(
+    folder: Path, paths: list[Path], index: str, files: list[MappedFile]
 ) -> dict[str, HostTensor]:
-    """The tensors of the named files, or of all the folder's; fills `files` as it opens them."""
-    if names is None and (folder / "model.safetensors").exists():
-        names = ["model.safetensors"]
-    if names is None and (folder / INDEX_NAME).exists():
-        return _read_index(folder, files)
-    if names is None:
-        names = sorted(file.name for file in folder.glob("*.safetensors"))
     tensors: dict[str, HostTensor] = {}
-    for name in names:
-        files[name] = MappedFile(folder / name)
-        for tensor in read_safetensors(files[name]).values():
+    for path in paths:
+        for tensor in _read_file(path, files).values():
             if tensor.name in tensors:
                 raise CheckpointError(
-                    f"{folder}: tensor {tensor.name!r} is in {name} and in another file; keep one"
-                    f" model in a folder, or give it a {INDEX_NAME}"
+                    f"{folder}: tensor {tensor.name[:200]!r} is in {path.name} and in another file;"
+                    f" keep one model in a folder, or give it a {index}"
                 )
             tensors[tensor.name] = tensor
     return tensors
 
 
-def _read_index(folder: Path, files: dict[str, MappedFile]) -> dict[str, HostTensor]:
-    index_path = folder / INDEX_NAME
-    weight_map = read_json_object(index_path).get("weight_map")
+def _read_index(folder: Path, index: str, files: list[MappedFile]) -> dict[str, HostTensor]:
+    """The tensors that an index names, each from the file that it says."""
+    weight_map = read_json_object(folder / index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{index_path}: it has no weight_map of tensors to files")
+        raise CheckpointError(f"{folder / index}: it has no weight_map of tensors to files")
     in_file: dict[str, dict[str, HostTensor]] = {}
     tensors: dict[str, HostTensor] = {}
     for tensor_name, file_name in weight_map.items():
         if not isinstance(file_name, str) or not _stays_inside(file_name):
             raise CheckpointError(
-                f"{index_path}: {file_name!r:.200} for tensor {tensor_name[:200]!r} is not the"
+                f"{folder / index}: {file_name!r:.200} for tensor {tensor_name[:200]!r} is not the"
                 " name of a file in this folder"
             )
-        if file_name not in files:
+        if file_name not in in_file:
             if not (folder / file_name).exists():
                 raise CheckpointError(
-                    f"{folder / file_name}: no such file; {INDEX_NAME} names it: download it"
+                    f"{folder / file_name}: no such file, but {index} names it; download it"
                 )
-            files[file_name] = MappedFile(folder / file_name)
-            in_file[file_name] = dict(read_safetensors(files[file_name]))
+            in_file[file_name] = _read_file(folder / file_name, files)
         if tensor_name not in in_file[file_name]:
             raise CheckpointError(
-                f"{folder / file_name}: tensor {tensor_name[:200]!r} is not in it, though"
-                f" {INDEX_NAME} says so; are the files from one model?"
+                f"{folder / file_name}: tensor {tensor_name[:200]!r} is not in it, but {index} says"
+                " so; are the files from one model?"
             )
         tensors[tensor_name] = in_file[file_name][tensor_name]
     return tensors

@@ -69,7 +69,9 @@ def _tensor(file: MappedFile, name: str, entry: Any, data_start: int) -> MappedT
 
 
 def _are_sizes(values: object) -> TypeGuard[list[int]]:
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+    return isinstance(values, list) and all(
+        type(value) is int and 0 <= value < 2**63 for value in values
+    )
 
 
 def _check_layout(file: MappedFile, tensors: list[MappedTensor], data_start: int) -> None:
