@@ -1,11 +1,94 @@
-"""Fixtures that every part of the suite shares."""
+"""Fixtures that every part of the suite shares.
 
+Kernels built by one test are cached for the others and for child processes, in a folder that
+starts empty and goes with the run. `CL_LLAMA_TEST_DEVICES` (ids of the report's header, or name
+fragments, separated by commas) narrows the devices that the tests run on.
+"""
+
+import functools
+import os
+import re
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cl_llama.opencl.devices import DeviceInfo, list_devices
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+# Before pyopencl is imported: Mesa's rusticl offers a device only where it is told to.
+os.environ.setdefault("RUSTICL_ENABLE", "llvmpipe")
+CACHE_DIR = tempfile.mkdtemp(prefix="cl-llama-tests-")
+os.environ["CL_LLAMA_CACHE_DIR"] = CACHE_DIR
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(CACHE_DIR, ignore_errors=True)
+
+
+def pytest_report_header() -> str:
+    described = [f"{device_id} ({d.label})" for device_id, d in run_devices().items()]
+    return f"OpenCL devices: {', '.join(described) or 'none'}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "device" in metafunc.fixturenames:
+        params = [pytest.param(d, id=device_id) for device_id, d in run_devices().items()]
+        if not params:
+            skip = pytest.mark.skip(reason="no OpenCL device")
+            params = [pytest.param(None, id="no-device", marks=skip)]
+        metafunc.parametrize("device", params, indirect=True, scope="session")
+
+
+@functools.cache
+def run_devices() -> dict[str, DeviceInfo]:
+    """Every real device by a short id; simulators have child-process tests of their own."""
+    devices: dict[str, DeviceInfo] = {}
+    for device in list_devices():
+        if device.type != "simulator":
+            device_id = _device_id(device)
+            devices[device_id if device_id not in devices else f"{device_id}-{device.index}"] = (
+                device
+            )
+    wanted = [w.strip().lower() for w in os.environ.get("CL_LLAMA_TEST_DEVICES", "").split(",")]
+    if not any(wanted):
+        return devices
+    chosen = set()
+    for word in filter(None, wanted):
+        matching = [i for i in devices if i == word] or [
+            i for i, d in devices.items() if word in f"{i} {d.platform} {d.name}".lower()
+        ]
+        if not matching:
+            raise pytest.UsageError(
+                f"CL_LLAMA_TEST_DEVICES: {word!r} matches none of {', '.join(devices)}"
+            )
+        chosen.update(matching)
+    return {device_id: d for device_id, d in devices.items() if device_id in chosen}
+
+
+def _device_id(device: DeviceInfo) -> str:
+    pocl = re.search(r"PoCL (\d+\.\d+)", device.platform_version)
+    if pocl:
+        return f"pocl-{pocl[1]}"
+    if device.is_cpu and device.platform.startswith("Intel"):
+        return "intel"
+    words = re.findall(r"[a-z0-9]+", device.name.lower().split("(")[0])
+    return "-".join(words) or f"device-{device.index}"
+
+
+@pytest.fixture(scope="session")
+def device_infos() -> list[DeviceInfo]:
+    """Every device that the suite runs on."""
+    return list(run_devices().values())
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> DeviceInfo:
+    """Each device that the suite runs on, in turn."""
+    return request.param
 
 
 @pytest.fixture(scope="session")

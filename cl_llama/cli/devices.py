@@ -85,7 +85,7 @@ def _table(inventory: Inventory) -> Table:
         table.add_row(
             f"{device.index}{'*' if device.is_default else ''}",
             f"{device.name}\n{device.platform}\n{device.driver}",
-            f"{device.type}\n{device.compute_units} units",
+            f"{device.type}\n{device.compute_units} unit{'' if device.compute_units == 1 else 's'}",
             f"{_gib(device.global_mem_bytes)}\n{_gib(device.max_alloc_bytes)}",
             f"{'fp16' if device.fp16 else 'no fp16'}\n"
             f"{'subgroups' if device.subgroups else 'no subgroups'}",
