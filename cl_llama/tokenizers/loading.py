@@ -1,14 +1,19 @@
 """Which tokenizer a file holds, by its content, and which file of a folder is the tokenizer."""
 
+import re
 import struct
 from pathlib import Path
 
 from cl_llama.errors import TokenizerError
+from cl_llama.tokenizers.hf import load_hf
 from cl_llama.tokenizers.llama2c import Llama2cTokenizer
 from cl_llama.tokenizers.protocol import Tokenizer
 from cl_llama.tokenizers.sentencepiece import SentencePieceTokenizer
+from cl_llama.tokenizers.tiktoken import TiktokenTokenizer
 
 FOLDER_ORDER = ("tokenizer.json", "tokenizer.model", "tokenizer.bin")
+
+_RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\s")
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
@@ -24,6 +29,10 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise TokenizerError(
             f"{file}: expected a tokenizer file, could not read it ({error.strerror})"
         ) from error
+    if data.lstrip()[:1] == b"{":
+        return load_hf(data, file)
+    if _RANK_LINE.match(data):
+        return TiktokenTokenizer(data, file)
     if _is_sentencepiece(data):
         return SentencePieceTokenizer(data, file)
     if _is_llama2c(data):
