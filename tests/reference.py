@@ -1,0 +1,224 @@
+"""The truth: every operation and the whole forward pass in plain float64 NumPy.
+
+Shape suffixes: T tokens, S cached positions, D model width, H query heads, G key/value heads, K
+head width, P = K/2 pairs, F feed-forward width, V vocabulary. What the device holds in f16
+(matrices, K and V) is rounded to f16 here too, what it holds in f32 (norm weights, biases) to f32;
+all arithmetic is float64.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from cl_llama.checkpoints import Checkpoint, HostTensor
+from cl_llama.models.config import ModelConfig
+from cl_llama.models.rope import cos_sin
+from cl_llama.models.weights import LayerTensors, map_tensors
+
+
+def f16(x):
+    """Round to f16, keep computing in float64."""
+    return np.asarray(x, np.float16).astype(np.float64)
+
+
+def f32(x):
+    """Round to f32, keep computing in float64."""
+    return np.asarray(x, np.float32).astype(np.float64)
+
+
+def relative_rms(got, expected) -> float:
+    """RMS of the error over the RMS of what was expected; NaN if any value is NaN."""
+    got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
+    assert got.shape == expected.shape, f"shape {got.shape}, expected {expected.shape}"
+    return float(np.sqrt(np.mean((got - expected) ** 2) / np.mean(expected**2)))
+
+
+# ---- single operations ----
+
+
+def embedding(ids_T, w_VD):
+    """Rows of the embedding matrix: [T, D]."""
+    return np.asarray(w_VD, np.float64)[np.asarray(ids_T)]
+
+
+def matmul(x_TD, w_FD, bias_F=None):
+    """x times the transposed weight, plus the bias: [T, F]."""
+    y_TF = np.asarray(x_TD, np.float64) @ np.asarray(w_FD, np.float64).T
+    return y_TF if bias_F is None else y_TF + np.asarray(bias_F, np.float64)
+
+
+def rmsnorm(x_TD, weight_D, eps):
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis, whatever axes come before."""
+    x_TD = np.asarray(x_TD, np.float64)
+    scale_T1 = 1.0 / np.sqrt(np.mean(x_TD**2, axis=-1, keepdims=True) + eps)
+    return x_TD * scale_T1 * np.asarray(weight_D, np.float64)
+
+
+def rope(x_THK, cos_sin_TP2, pairing):
+    """Rotate every head's pairs: (a, b) -> (a cos - b sin, b cos + a sin)."""
+    x_THK = np.asarray(x_THK, np.float64)
+    cos_T1P = np.asarray(cos_sin_TP2, np.float64)[:, None, :, 0]
+    sin_T1P = np.asarray(cos_sin_TP2, np.float64)[:, None, :, 1]
+    half = x_THK.shape[-1] // 2
+    first, second = {
+        "half": (np.s_[..., :half], np.s_[..., half:]),
+        "adjacent": (np.s_[..., 0::2], np.s_[..., 1::2]),
+    }[pairing]
+    y_THK = np.empty_like(x_THK)
+    y_THK[first] = x_THK[first] * cos_T1P - x_THK[second] * sin_T1P
+    y_THK[second] = x_THK[second] * cos_T1P + x_THK[first] * sin_T1P
+    return y_THK
+
+
+def attention(q_THK, k_SGK, v_SGK, q_positions_T, window=None):
+    """Causal grouped-query attention over keys at positions 0 .. S-1: [T, H, K].
+
+    The query at position p sees positions s <= p, and with a window only s > p - window. Query
+    head h reads key/value head h // (H / G). Scores are divided by sqrt(K).
+    """
+    q_THK = np.asarray(q_THK, np.float64)
+    group = q_THK.shape[1] // np.shape(k_SGK)[1]
+    k_SHK = np.repeat(np.asarray(k_SGK, np.float64), group, axis=1)
+    v_SHK = np.repeat(np.asarray(v_SGK, np.float64), group, axis=1)
+    scores_HTS = np.einsum("thk,shk->hts", q_THK, k_SHK) / np.sqrt(q_THK.shape[2])
+    p_T1 = np.asarray(q_positions_T)[:, None]
+    s_1S = np.arange(len(k_SHK))[None, :]
+    visible_TS = s_1S <= p_T1
+    if window is not None:
+        visible_TS &= s_1S > p_T1 - window
+    weights_HTS = softmax(np.where(visible_TS, scores_HTS, -np.inf))
+    return np.einsum("hts,shk->thk", weights_HTS, v_SHK)
+
+
+def swiglu(gate_TF, up_TF):
+    """silu(gate) * up, with silu(x) = x / (1 + exp(-x))."""
+    gate_TF = np.asarray(gate_TF, np.float64)
+    sigmoid_TF = np.exp(-np.logaddexp(0.0, -gate_TF))  # without overflow on either side
+    return gate_TF * sigmoid_TF * np.asarray(up_TF, np.float64)
+
+
+def softmax(x_TV):
+    """exp(x) / sum(exp(x)) over the last axis."""
+    x_TV = np.asarray(x_TV, np.float64)
+    e_TV = np.exp(x_TV - x_TV.max(axis=-1, keepdims=True))
+    return e_TV / e_TV.sum(axis=-1, keepdims=True)
+
+
+def logsumexp(x_TV):
+    """log(sum(exp(x))) over the last axis."""
+    x_TV = np.asarray(x_TV, np.float64)
+    top_T1 = x_TV.max(axis=-1, keepdims=True)
+    return (top_T1 + np.log(np.exp(x_TV - top_T1).sum(axis=-1, keepdims=True)))[..., 0]
+
+
+def argmax(x_TV):
+    """Id of each row's largest value, of equal ones the lowest: int32 [T]."""
+    return np.argmax(x_TV, axis=-1).astype(np.int32)
+
+
+def top_k(x_TV, k):
+    """Each row's k largest values, descending, and their ids; of equal ones the lower id first."""
+    x_TV = np.asarray(x_TV)
+    ids_Tk = np.argsort(-x_TV, axis=-1, kind="stable")[..., :k]
+    return np.take_along_axis(x_TV, ids_Tk, axis=-1), ids_Tk.astype(np.int32)
+
+
+def top2_margins(x_TV):
+    """How far each row's largest value is above its second, over the RMS of all values: [T]."""
+    values_T2, _ = top_k(np.asarray(x_TV, np.float64), 2)
+    return (values_T2[:, 0] - values_T2[:, 1]) / np.sqrt(np.mean(np.square(x_TV)))
+
+
+# ---- the model ----
+
+
+@dataclass
+class Layer:
+    """float64 arrays of one layer, named as in LayerTensors; None: the model has no such tensor."""
+
+    attn_norm: np.ndarray
+    q: np.ndarray
+    k: np.ndarray
+    v: np.ndarray
+    o: np.ndarray
+    ffn_norm: np.ndarray
+    gate: np.ndarray
+    up: np.ndarray
+    down: np.ndarray
+    q_bias: np.ndarray | None = None
+    k_bias: np.ndarray | None = None
+    v_bias: np.ndarray | None = None
+    o_bias: np.ndarray | None = None
+    gate_bias: np.ndarray | None = None
+    up_bias: np.ndarray | None = None
+    down_bias: np.ndarray | None = None
+    q_norm: np.ndarray | None = None
+    k_norm: np.ndarray | None = None
+
+
+@dataclass
+class Weights:
+    """float64 arrays of a model."""
+
+    embedding: np.ndarray
+    layers: list[Layer]
+    final_norm: np.ndarray
+    output: np.ndarray
+
+
+def load_weights(config: ModelConfig, checkpoint: Checkpoint) -> Weights:
+    """The values the device holds: matrices rounded to f16, vectors to f32."""
+
+    def read(tensor: HostTensor | None) -> np.ndarray | None:
+        if tensor is None:
+            return None
+        rows = tensor.read_rows(0, tensor.shape[0])
+        return f16(rows) if rows.ndim == 2 else f32(rows)
+
+    def layer(tensors: LayerTensors) -> Layer:
+        return Layer(**{f.name: read(getattr(tensors, f.name)) for f in fields(tensors)})
+
+    tensors = map_tensors(config, checkpoint)
+    return Weights(
+        embedding=read(tensors.embedding),
+        layers=[layer(t) for t in tensors.layers],
+        final_norm=read(tensors.final_norm),
+        output=read(tensors.output),
+    )
+
+
+def llama_logits(config: ModelConfig, weights: Weights, ids_T, kv_f16: bool = True):
+    """Logits after every token of a prompt that starts at position 0: float64 [T, V].
+
+    K (after its rotation) and V are rounded to f16 before attention reads them, as the cache holds
+    them; `kv_f16=False` keeps them exact.
+    """
+    H, G, K = config.n_heads, config.n_kv_heads, config.head_dim
+    kept = f16 if kv_f16 else np.asarray
+    positions_T = np.arange(len(ids_T))
+    table_TP2 = cos_sin(config.rope, K, positions_T)
+    x_TD = embedding(ids_T, weights.embedding)
+    for w, window in zip(weights.layers, config.windows, strict=True):
+        h_TD = rmsnorm(x_TD, w.attn_norm, config.norm_eps)
+        q_THK = matmul(h_TD, w.q, w.q_bias).reshape(-1, H, K)
+        k_TGK = matmul(h_TD, w.k, w.k_bias).reshape(-1, G, K)
+        v_TGK = matmul(h_TD, w.v, w.v_bias).reshape(-1, G, K)
+        if w.q_norm is not None:
+            q_THK = rmsnorm(q_THK, w.q_norm, config.norm_eps)
+            k_TGK = rmsnorm(k_TGK, w.k_norm, config.norm_eps)
+        q_THK = rope(q_THK, table_TP2, config.rope.pairing)
+        k_TGK = rope(k_TGK, table_TP2, config.rope.pairing)
+        a_THK = attention(q_THK, kept(k_TGK), kept(v_TGK), positions_T, window)
+        x_TD = x_TD + matmul(a_THK.reshape(-1, H * K), w.o, w.o_bias)
+        h_TD = rmsnorm(x_TD, w.ffn_norm, config.norm_eps)
+        h_TF = swiglu(matmul(h_TD, w.gate, w.gate_bias), matmul(h_TD, w.up, w.up_bias))
+        x_TD = x_TD + matmul(h_TF, w.down, w.down_bias)
+    return matmul(rmsnorm(x_TD, weights.final_norm, config.norm_eps), weights.output)
+
+
+def greedy(config: ModelConfig, weights: Weights, ids_T, count: int):
+    """The `count` most likely tokens after a prompt, one by one: int32 [count]."""
+    ids = list(ids_T)
+    for _ in range(count):
+        ids.append(int(argmax(llama_logits(config, weights, ids)[-1])))
+    return np.array(ids[len(ids_T) :], np.int32)
