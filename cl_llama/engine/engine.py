@@ -1,0 +1,297 @@
+"""Runs a model for many requests at once. Knows token ids, never text.
+
+One thread owns the model: a device's queue and kernel objects are not safe to use from several.
+Callers submit from any thread and read their requests; the engine's thread steps while there is
+work: schedule, run, postprocess.
+"""
+
+import itertools
+import operator
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from cl_llama.engine.kv_cache import BlockPool
+from cl_llama.engine.params import SamplingParams
+from cl_llama.engine.request import FinishReason, Request
+from cl_llama.engine.sampling import LogitMask, Sampler, StepLogits
+from cl_llama.engine.scheduler import Chunk, Scheduler
+from cl_llama.engine.scheduler import Sequence as CacheSequence
+from cl_llama.errors import ClLlamaError, DeviceError, RequestError
+from cl_llama.models.batch import Batch, Model
+
+PREFILL_CHUNK = 512
+MAX_BATCH = 32
+ALL_ROWS = 128
+
+
+class _Job:
+    """What the engine keeps of a request while it is alive."""
+
+    def __init__(
+        self,
+        request: Request,
+        sampler: Sampler,
+        limit: int,
+        stop_when: Callable[[int], bool] | None,
+        wants_all_rows: bool,
+    ) -> None:
+        self.request = request
+        self.sampler = sampler
+        self.limit = limit
+        """Tokens to generate at most."""
+        self.stop_when = stop_when
+        self.sequence = CacheSequence(list(request.prompt_ids), wants_all_rows=wants_all_rows)
+
+
+class Engine:
+    """A model, its cache and its requests."""
+
+    def __init__(
+        self,
+        model: Model,
+        max_seq_len: int,
+        *,
+        end_ids: Sequence[int] = (),
+        prefill_chunk: int = PREFILL_CHUNK,
+        step_tokens: int = PREFILL_CHUNK,
+        max_batch: int = MAX_BATCH,
+        all_rows: int = ALL_ROWS,
+    ) -> None:
+        """Take over `model`; its thread starts with the first request.
+
+        max_seq_len: prompt and generated tokens of a request at most; cut to what the cache holds.
+        end_ids: tokens that end a text unless a request names its own.
+        prefill_chunk: tokens of one prompt a step at most. step_tokens: tokens of a step at most.
+        max_batch: requests that run at the same time. all_rows: rows of logits that prompt-logits
+        requests get in a step at most.
+        """
+        self.model = model
+        self.max_seq_len = min(max_seq_len, model.num_blocks * model.block_size)
+        self.end_ids = frozenset(end_ids)
+        self._scheduler = Scheduler(
+            BlockPool(model.num_blocks, model.block_size),
+            max_batch=max_batch,
+            step_tokens=step_tokens,
+            prefill_chunk=prefill_chunk,
+            all_rows=all_rows,
+        )
+        self._jobs: dict[CacheSequence, _Job] = {}
+        self._changed = threading.Condition()
+        # Shared with callers, under the condition's lock:
+        self._inbox: deque[_Job] = deque()
+        self._attention = False
+        self._closed = False
+        self._failure: ClLlamaError | None = None
+        self._thread: threading.Thread | None = None
+
+    def submit(
+        self,
+        prompt_ids: Sequence[int],
+        params: SamplingParams | None = None,
+        *,
+        logit_mask: LogitMask | None = None,
+        stop_when: Callable[[int], bool] | None = None,
+        prompt_logits: bool = False,
+    ) -> Request:
+        """Queue a prompt; from any thread. RequestError if it cannot be served.
+
+        logit_mask: called before every choice with the ids generated so far, returns which tokens
+        may come next. stop_when: called with every new token but an end token; True ends the text
+        with it. Both run in the engine's thread: they must be quick, and one that raises ends its
+        request as an error. prompt_logits: deliver the logits after every prompt token and generate
+        nothing.
+        """
+        params = params or SamplingParams()
+        ids = self._check_prompt(prompt_ids)
+        stop_ids = params.stop_token_ids
+        for name, named in (("stop_token_ids", stop_ids or ()), ("logit_bias", params.logit_bias)):
+            for token_id in named:
+                self._check_id(token_id, f"SamplingParams: {name}")
+        request = Request(
+            ids, params, self.end_ids if stop_ids is None else frozenset(stop_ids), self._wake
+        )
+        limit = self.max_seq_len - len(ids)
+        if params.max_new_tokens is not None:
+            limit = min(limit, params.max_new_tokens)
+        sampler = Sampler(params, ids, self.model.config.vocab_size, logit_mask)
+        job = _Job(request, sampler, limit, stop_when, prompt_logits)
+        with self._changed:
+            if self._closed:
+                raise self._failure or RequestError("submit: the engine is closed")
+            if limit == 0 and not prompt_logits:
+                request.finish("length")
+                return request
+            self._inbox.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._serve, name="cl-llama engine", daemon=True
+                )
+                self._thread.start()
+            self._wake()
+        return request
+
+    def close(self) -> None:
+        """End all requests as cancelled and wait for the engine's thread; the model stays open."""
+        with self._changed:
+            self._closed = True
+            thread = self._thread
+            self._wake()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def step(self) -> None:
+        """Run the model once for whoever is next: schedule, run, postprocess."""
+        chunks = self._scheduler.schedule()
+        for chunk in chunks:
+            self._jobs[chunk.sequence].request.start(chunk.sequence.reused_tokens)
+        batch = Batch(tuple(chunk.slice() for chunk in chunks))
+        samplers = [
+            self._jobs[chunk.sequence].sampler for chunk in chunks if chunk.logits == "last"
+        ]
+        try:
+            logits = self.model.forward(batch)
+            rows = None
+            if batch.logits_rows:
+                whole = len(samplers) < batch.logits_rows
+                rows = StepLogits(logits, samplers, whole=whole)
+        except Exception as error:
+            self._fail_step(chunks, error)
+            return
+        self._scheduler.advance(chunks)
+        if rows is None:
+            return
+        row = 0
+        for chunk, part in zip(chunks, batch.slices, strict=True):
+            job = self._jobs[chunk.sequence]
+            if chunk.logits == "last":
+                self._generate(job, rows, row)
+            elif chunk.logits == "all":
+                self._deliver_rows(job, chunk, rows, row)
+            row += part.logits_rows
+
+    def _generate(self, job: _Job, rows: StepLogits, row: int) -> None:
+        """Choose the job's next token from its row and hand it over."""
+        try:
+            choice = rows.choose(row, job.sampler)
+            reason = self._ending(job, choice.token_id)
+        except Exception as error:
+            self._drop(job, "error", _as_error("choosing a token", error))
+            return
+        job.sequence.tokens.append(choice.token_id)
+        if reason is not None:
+            self._forget(job)
+        job.request.deliver(choice, reason)
+
+    def _ending(self, job: _Job, token_id: int) -> FinishReason | None:
+        """Why the text ends with this token, its sampler's latest; None if it goes on."""
+        if token_id in job.request.stop_ids:
+            return "stop"
+        try:
+            if job.stop_when is not None and job.stop_when(token_id):
+                return "stop"
+        except Exception as error:
+            raise RequestError(f"stop_when raised {type(error).__name__}: {error}") from error
+        return "length" if len(job.sampler.generated) == job.limit else None
+
+    def _deliver_rows(self, job: _Job, chunk: Chunk, rows: StepLogits, row: int) -> None:
+        """Hand over the chunk's rows, but for those that a run before a preemption delivered."""
+        sequence = job.sequence
+        end = chunk.start + chunk.count
+        known = max(0, sequence.delivered - chunk.start)
+        job.request.deliver_prompt_logits(rows.rows(row + known, row + chunk.count))
+        sequence.delivered = end
+        if end == len(sequence.tokens):
+            self._drop(job, "length")
+
+    def _fail_step(self, chunks: list[Chunk], cause: Exception) -> None:
+        """End the step's requests with the error; the others are computed anew."""
+        error = _as_error("the forward pass", cause)
+        for chunk in chunks:
+            self._drop(self._jobs[chunk.sequence], "error", error)
+        self._scheduler.restart()
+
+    def _drop(self, job: _Job, reason: FinishReason, error: ClLlamaError | None = None) -> None:
+        """End a job without another token."""
+        self._forget(job)
+        job.request.finish(reason, error)
+
+    def _forget(self, job: _Job) -> None:
+        self._scheduler.remove(job.sequence)
+        del self._jobs[job.sequence]
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._attention = True
+            self._changed.notify_all()
+
+    def _serve(self) -> None:
+        """The engine's thread."""
+        failure: ClLlamaError | None = None
+        try:
+            while self._receive():
+                if not self._scheduler.idle:
+                    self.step()
+        except BaseException as error:
+            failure = _as_error("the engine", error)
+        finally:
+            with self._changed:
+                self._closed, self._failure = True, failure
+                waiting = list(self._inbox)
+                self._inbox.clear()
+            for job in itertools.chain(self._jobs.values(), waiting):
+                job.request.finish("error" if failure else "cancelled", failure)
+            self._jobs.clear()
+
+    def _receive(self) -> bool:
+        """Take in what callers asked for, waiting while there is nothing to do; False to stop."""
+        with self._changed:
+            while not self._attention and self._scheduler.idle:
+                self._changed.wait()
+            if self._closed:
+                return False
+            attention, self._attention = self._attention, False
+            while self._inbox:
+                job = self._inbox.popleft()
+                self._jobs[job.sequence] = job
+                self._scheduler.add(job.sequence)
+        if attention:
+            for job in list(self._jobs.values()):
+                if job.request.cancel_requested:
+                    self._drop(job, "cancelled")
+        return True
+
+    def _check_prompt(self, prompt_ids: Sequence[int]) -> list[int]:
+        try:
+            ids = [operator.index(token_id) for token_id in prompt_ids]
+        except TypeError:
+            raise RequestError(
+                f"prompt: expected a sequence of token ids, got {prompt_ids!r:.80}"
+            ) from None
+        if not ids:
+            raise RequestError("prompt: it holds no token; begin with the model's BOS token")
+        for token_id in ids:
+            self._check_id(token_id, "prompt")
+        if len(ids) > self.max_seq_len:
+            raise RequestError(
+                f"prompt: it has {len(ids)} tokens, the context has room for {self.max_seq_len} "
+                f"(cache: {self.model.num_blocks} blocks of {self.model.block_size}); shorten the "
+                "prompt or load the model with a larger max_seq_len"
+            )
+        return ids
+
+    def _check_id(self, token_id: int, where: str) -> None:
+        vocab_size = self.model.config.vocab_size
+        if not 0 <= token_id < vocab_size:
+            raise RequestError(
+                f"{where}: token id {token_id} is not in the vocabulary (0 to {vocab_size - 1})"
+            )
+
+
+def _as_error(what: str, cause: BaseException) -> ClLlamaError:
+    """The cause itself if it is the project's, else a DeviceError that tells of it in one line."""
+    if isinstance(cause, ClLlamaError):
+        return cause
+    error = DeviceError(f"{what} failed: {type(cause).__name__}: {cause}")
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,197 @@
+"""One request as the caller sees it: tokens as they come, an end, a way to cancel it."""
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cl_llama.engine.params import SamplingParams
+from cl_llama.engine.sampling import Choice
+from cl_llama.errors import ClLlamaError
+
+FinishReason: TypeAlias = Literal["stop", "length", "cancelled", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """A generated token."""
+
+    token_id: int
+    logprob: float | None
+    """Natural log of the model's own probability of it; None unless asked for."""
+    top_logprobs: tuple[tuple[int, float], ...]
+    """The likeliest (token id, log-probability) at this step, best first, as many as asked for."""
+    finish_reason: FinishReason | None
+    """Why the text ends with this token; None if it goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStats:
+    """Sizes and times of a request so far. Rates are None while there is nothing to divide."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    """Prompt tokens that were not computed because the cache held them."""
+    generated_tokens: int
+    queue_seconds: float | None
+    """From submission to the first step that computes it."""
+    seconds_to_first_token: float | None
+    """From submission."""
+    prompt_tokens_per_second: float | None
+    """Computed prompt tokens over the time from the first step to the first token."""
+    generated_tokens_per_second: float | None
+    """Tokens after the first over the time since the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished request."""
+
+    events: tuple[TokenEvent, ...]
+    finish_reason: FinishReason
+    stats: RequestStats
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The generated tokens, an end token included."""
+        return [event.token_id for event in self.events]
+
+
+class Request:
+    """A submitted prompt. All methods may be called from any thread, and waits end on Ctrl-C."""
+
+    def __init__(
+        self,
+        prompt_ids: Sequence[int],
+        params: SamplingParams,
+        stop_ids: frozenset[int],
+        wake_engine: Callable[[], None],
+    ) -> None:
+        """Made by `Engine.submit`."""
+        self.prompt_ids = tuple(prompt_ids)
+        self.params = params
+        self.stop_ids = stop_ids
+        """The tokens that end the text."""
+        self.cancel_requested = False
+        self._wake_engine = wake_engine
+        self._changed = threading.Condition()
+        self._events: list[TokenEvent] = []
+        self._prompt_logits: deque[NDArray[np.float32]] = deque()
+        self._finish_reason: FinishReason | None = None
+        self._error: ClLlamaError | None = None
+        self._cached_tokens = 0
+        self._submitted_at = time.perf_counter()
+        self._started_at: float | None = None
+        self._first_at: float | None = None
+        self._last_at: float | None = None
+
+    def __iter__(self) -> Iterator[TokenEvent]:
+        """All tokens from the first on, each as soon as it is there.
+
+        Raises the request's error, if it ends with one, after the tokens that came before it.
+        """
+        for index in itertools.count():
+            with self._changed:
+                while index == len(self._events) and self._finish_reason is None:
+                    self._changed.wait()
+                if index == len(self._events):
+                    self._raise_error()
+                    return
+                event = self._events[index]
+            yield event
+
+    def prompt_logits(self) -> Iterator[NDArray[np.float32]]:
+        """The logits after every prompt token, in order, as float32 [n, V] for some n each.
+
+        For a request submitted with `prompt_logits=True`; each array is handed out once.
+        """
+        while True:
+            with self._changed:
+                while not self._prompt_logits and self._finish_reason is None:
+                    self._changed.wait()
+                if not self._prompt_logits:
+                    self._raise_error()
+                    return
+                rows = self._prompt_logits.popleft()
+            yield rows
+
+    def result(self) -> Result:
+        """Wait for the end; raises the request's error if it ends with one."""
+        events = tuple(self)
+        assert self._finish_reason is not None
+        return Result(events, self._finish_reason, self.stats)
+
+    def cancel(self) -> None:
+        """End the request after the step it is in; it ends as "cancelled" unless it has ended."""
+        self.cancel_requested = True
+        self._wake_engine()
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why it ended; None while it has not."""
+        return self._finish_reason
+
+    @property
+    def stats(self) -> RequestStats:
+        """Sizes and times so far."""
+        with self._changed:
+            generated = len(self._events)
+            computed = len(self.prompt_ids) - self._cached_tokens
+            return RequestStats(
+                prompt_tokens=len(self.prompt_ids),
+                cached_tokens=self._cached_tokens,
+                generated_tokens=generated,
+                queue_seconds=_seconds(self._submitted_at, self._started_at),
+                seconds_to_first_token=_seconds(self._submitted_at, self._first_at),
+                prompt_tokens_per_second=_rate(computed, self._started_at, self._first_at),
+                generated_tokens_per_second=_rate(generated - 1, self._first_at, self._last_at),
+            )
+
+    def start(self, cached_tokens: int) -> None:
+        """The engine is about to compute it for the first time; later calls change nothing."""
+        if self._started_at is None:
+            self._started_at = time.perf_counter()
+            self._cached_tokens = cached_tokens
+
+    def deliver(self, choice: Choice, finish_reason: FinishReason | None) -> None:
+        """The engine has the next token, and the end if `finish_reason` is given."""
+        with self._changed:
+            self._last_at = time.perf_counter()
+            self._first_at = self._first_at or self._last_at
+            self._events.append(
+                TokenEvent(choice.token_id, choice.logprob, choice.top_logprobs, finish_reason)
+            )
+            self._finish_reason = finish_reason
+            self._changed.notify_all()
+
+    def deliver_prompt_logits(self, logits_NV: NDArray[np.float32]) -> None:
+        """The engine has the logits of the next N prompt tokens."""
+        with self._changed:
+            self._prompt_logits.append(logits_NV)
+            self._changed.notify_all()
+
+    def finish(self, reason: FinishReason, error: ClLlamaError | None = None) -> None:
+        """The engine ends it without another token."""
+        with self._changed:
+            self._finish_reason = reason
+            self._error = error
+            self._changed.notify_all()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def _seconds(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else end - start
+
+
+def _rate(count: int, start: float | None, end: float | None) -> float | None:
+    seconds = _seconds(start, end)
+    return count / seconds if seconds and count > 0 else None

@@ -1,0 +1,214 @@
+"""Which tokens of which sequences the next step runs.
+
+Every step takes the running sequences in the order they came, each with as many of its uncomputed
+tokens as chunk and step allow: a prompt's next chunk or the one token that was just generated,
+there is no other difference. Then waiting sequences are admitted, first come first served, while
+there is room in the step and blocks for all their tokens. A running sequence's demand never grows,
+so whatever was admitted gets at least one token in every step.
+
+When a growing sequence finds no block, the newest running one gives its blocks back and waits at
+the head of the queue; later it is recomputed from its tokens, generated ones included. The oldest
+sequence is never stopped by others, and any one sequence fits the pool alone, so all of them
+finish.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from cl_llama.engine.kv_cache import BlockPool, BlockTable
+from cl_llama.models.batch import SequenceSlice
+
+
+@dataclass(eq=False)
+class Sequence:
+    """Tokens to be computed, and how far that has come."""
+
+    tokens: list[int]
+    """The prompt and what was generated after it; the engine appends."""
+    wants_all_rows: bool = False
+    """The logits after every token are wanted, once each, and not only the last."""
+    computed: int = 0
+    """Positions in the cache."""
+    delivered: int = 0
+    """Positions whose logits were handed over, for `wants_all_rows`; the engine counts them."""
+    table: BlockTable | None = None
+    """Its cache blocks while it runs."""
+    reused_tokens: int = 0
+    """Prompt positions found in the cache when it was first admitted."""
+    was_admitted: bool = False
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Tokens [start, start + count) of a sequence, to be run in one step."""
+
+    sequence: Sequence
+    start: int
+    count: int
+    logits: Literal["none", "last", "all"]
+    """Which rows of logits the step has to return for it."""
+
+    def slice(self) -> SequenceSlice:
+        """The chunk as the model takes it."""
+        table = self.sequence.table
+        assert table is not None
+        return SequenceSlice(
+            token_ids=np.array(
+                self.sequence.tokens[self.start : self.start + self.count], dtype=np.int32
+            ),
+            start=self.start,
+            block_table=np.array(table.blocks, dtype=np.int32),
+            logits=self.logits,
+        )
+
+
+class Scheduler:
+    """Queues of waiting and running sequences over one block pool."""
+
+    def __init__(
+        self,
+        pool: BlockPool,
+        *,
+        max_batch: int,
+        step_tokens: int,
+        prefill_chunk: int,
+        all_rows: int,
+    ) -> None:
+        """At most `max_batch` sequences run at once and `step_tokens` >= max_batch tokens a step.
+
+        A sequence gets at most `prefill_chunk` tokens a step; sequences that want all rows of
+        logits get at most `all_rows` together, because V logits per token need memory.
+        """
+        self.pool = pool
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        self.preemptions = 0
+        self._max_batch = max_batch
+        self._step_tokens = max(step_tokens, max_batch)
+        self._prefill_chunk = prefill_chunk
+        self._all_rows = all_rows
+
+    @property
+    def idle(self) -> bool:
+        """Whether no sequence is running or waiting."""
+        return not self.running and not self.waiting
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence whose tokens fit the pool when it is alone."""
+        self.waiting.append(sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a sequence out, wherever it is, and its blocks back."""
+        if sequence in self.running:
+            self.running.remove(sequence)
+        elif sequence in self.waiting:
+            self.waiting.remove(sequence)
+        self._close(sequence)
+
+    def schedule(self) -> list[Chunk]:
+        """The next step's chunks; empty only if no sequence is left."""
+        chunks: list[Chunk] = []
+        tokens, rows = self._step_tokens, self._all_rows
+
+        def run(sequence: Sequence) -> None:
+            nonlocal tokens, rows
+            count = self._count(sequence, tokens, rows)
+            if count:
+                chunks.append(_chunk(sequence, count))
+                tokens -= count
+                rows -= count if sequence.wants_all_rows else 0
+
+        preemptions = self.preemptions
+        position = 0
+        while position < len(self.running):
+            sequence = self.running[position]
+            if self._grow(sequence):
+                run(sequence)
+                position += 1
+        while self.waiting and self.preemptions == preemptions:
+            sequence = self.waiting[0]
+            if not self._count(sequence, tokens, rows) or not self._admit(sequence):
+                break
+            run(sequence)
+        return chunks
+
+    def advance(self, chunks: list[Chunk]) -> None:
+        """Note that the model has computed the chunks."""
+        for chunk in chunks:
+            sequence = chunk.sequence
+            assert sequence.table is not None
+            sequence.computed = chunk.start + chunk.count
+            self.pool.publish(sequence.table, sequence.tokens, sequence.computed)
+
+    def restart(self) -> None:
+        """Send everything back to the queue and forget the cache: its content is in doubt."""
+        while self.running:
+            self._preempt()
+        self.pool.forget()
+
+    def check(self) -> None:
+        """Raise AssertionError unless queues, tables and pool agree."""
+        assert len(self.running) <= self._max_batch
+        assert not set(self.running) & set(self.waiting)
+        for sequence in self.running:
+            assert sequence.table is not None
+            assert sequence.computed <= len(sequence.table.blocks) * self.pool.block_size
+        for sequence in self.waiting:
+            assert sequence.table is None
+            assert sequence.computed == 0
+        self.pool.check(sequence.table for sequence in self.running if sequence.table is not None)
+
+    def _count(self, sequence: Sequence, tokens: int, rows: int) -> int:
+        """How many of the sequence's tokens the rest of a step can take."""
+        count = min(len(sequence.tokens) - sequence.computed, self._prefill_chunk, tokens)
+        if sequence.wants_all_rows:
+            count = min(count, rows)
+        return count
+
+    def _grow(self, sequence: Sequence) -> bool:
+        """Make room for all its tokens, at newer ones' expense; False if it had to go itself."""
+        assert sequence.table is not None
+        while not self.pool.extend(sequence.table, len(sequence.tokens)):
+            newest = self.running[-1]
+            self._preempt()
+            if newest is sequence:
+                return False
+        return True
+
+    def _admit(self, sequence: Sequence) -> bool:
+        """Move the head of the queue to the running ones if there is room for it."""
+        if len(self.running) == self._max_batch:
+            return False
+        shareable = not sequence.wants_all_rows
+        sequence.table = self.pool.open(sequence.tokens, shareable=shareable)
+        if sequence.table is None:
+            return False
+        sequence.computed = sequence.table.reused_tokens
+        if not sequence.was_admitted:
+            sequence.reused_tokens = sequence.computed
+            sequence.was_admitted = True
+        self.running.append(self.waiting.popleft())
+        return True
+
+    def _preempt(self) -> None:
+        """Send the newest running sequence back to the head of the queue."""
+        sequence = self.running.pop()
+        self._close(sequence)
+        self.waiting.appendleft(sequence)
+        self.preemptions += 1
+
+    def _close(self, sequence: Sequence) -> None:
+        if sequence.table is not None:
+            self.pool.close(sequence.table)
+        sequence.table = None
+        sequence.computed = 0
+
+
+def _chunk(sequence: Sequence, count: int) -> Chunk:
+    start, end = sequence.computed, sequence.computed + count
+    if sequence.wants_all_rows:
+        return Chunk(sequence, start, count, "all" if end > sequence.delivered else "none")
+    return Chunk(sequence, start, count, "last" if end == len(sequence.tokens) else "none")
