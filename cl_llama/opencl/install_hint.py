@@ -29,29 +29,39 @@ _LINUX = {
 
 def install_hint() -> str:
     """One sentence without a full stop: how to get an OpenCL device on this system."""
-    if sys.platform == "darwin":
+    hint = packages_hint(sys.platform, platform.machine(), Path("/etc/os-release"))
+    nodes = sorted(Path("/dev/dri").glob("renderD*"))
+    if nodes and not any(os.access(node, os.R_OK | os.W_OK) for node in nodes):
+        hint += f"; {nodes[0]} is closed to this user: join its group (usually 'render')"
+    return hint
+
+
+def packages_hint(system: str, machine: str, os_release: Path) -> str:
+    """What to install on a system.
+
+    Args:
+        system: as `sys.platform` names it.
+        machine: as `platform.machine()` names it.
+        os_release: the file that names a Linux distribution.
+    """
+    if system == "darwin":
         return (
             "macOS brings OpenCL for real hardware; in a virtual machine, "
             "conda install -c conda-forge pocl pyopencl runs on the CPU"
         )
-    if sys.platform == "win32":
+    if system == "win32":
         return (
             "install the GPU vendor's graphics driver, or Intel's 'CPU Runtime for OpenCL "
             "Applications' to run on the CPU"
         )
-    on_x86 = sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")
-    distribution = _distribution(Path("/etc/os-release"))
+    on_x86 = system == "linux" and machine == "x86_64"
+    distribution = _distribution(os_release)
     if distribution is None:
         cpu = f"{_CPU_EXTRA} runs on the CPU; " if on_x86 else ""
-        hint = f"{cpu}install the OpenCL package (ICD) of the GPU's vendor to use a GPU"
-    else:
-        command, cpu_package, gpu_packages = _LINUX[distribution]
-        cpu = _CPU_EXTRA if on_x86 else f"{command} {cpu_package}"
-        hint = f"{cpu} runs on the CPU; for a GPU, {command} {gpu_packages}"
-    nodes = list(Path("/dev/dri").glob("renderD*"))
-    if nodes and not any(os.access(node, os.R_OK | os.W_OK) for node in nodes):
-        hint += f"; {nodes[0]} is closed to this user: join its group (usually 'render')"
-    return hint
+        return f"{cpu}install the OpenCL package (ICD) of the GPU's vendor to use a GPU"
+    command, cpu_package, gpu_packages = _LINUX[distribution]
+    cpu = _CPU_EXTRA if on_x86 else f"{command} {cpu_package}"
+    return f"{cpu} runs on the CPU; for a GPU, {command} {gpu_packages}"
 
 
 def _distribution(os_release: Path) -> str | None:
