@@ -1,6 +1,7 @@
 """A file mapped read-only into memory, whose pages can be given back one range at a time."""
 
 import contextlib
+import math
 import mmap
 import threading
 from pathlib import Path
@@ -73,7 +74,11 @@ class MappedFile:
     def array(self, start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """A view of the mapped bytes from `start` as an array; the caller has checked the range."""
         mapped = self._mapped()
-        return np.ndarray(shape, dtype, buffer=mapped, offset=start)
+        count = math.prod(shape)
+        if count == 0:
+            return np.zeros(shape, dtype)
+        # frombuffer, unlike np.ndarray(buffer=...), keeps the map open while the array lives.
+        return np.frombuffer(mapped, dtype, count, start).reshape(shape)
 
     def release(self, start: int, length: int) -> None:
         """Drop the pages of a range from resident memory; an access brings them back."""
