@@ -35,7 +35,6 @@ from transformers.utils.logging import disable_progress_bar
 
 from cl_llama.checkpoints import open_checkpoint
 from cl_llama.models.config import ModelConfig, config_from_checkpoint
-from cl_llama.models.rope import RopeConfig
 from tests import reference
 from tests.reference import Weights
 
@@ -65,7 +64,7 @@ def with_theta_10000(config: ModelConfig, weights: Weights) -> tuple[ModelConfig
 def with_other_pairing(config: ModelConfig, weights: Weights) -> tuple[ModelConfig, Weights]:
     """The other format's channel pairs."""
     other = "adjacent" if config.rope.pairing == "half" else "half"
-    return replace(config, rope=RopeConfig(config.rope.theta, other, config.rope.scaling)), weights
+    return replace(config, rope=replace(config.rope, pairing=other)), weights
 
 
 def without_windows(config: ModelConfig, weights: Weights) -> tuple[ModelConfig, Weights]:
@@ -294,7 +293,6 @@ FIXTURES_MADE = (
         "odd-sizes",
         hf_config(hidden_size=40, intermediate_size=100, vocab_size=131),
         prompt_length=37,
-        shards=1,
     ),
     Fixture("f32-saved", hf_config(vocab_size=130, intermediate_size=80), dtype=torch.float32),
     Fixture("sharded", hf_config(num_key_value_heads=...), shards=3),

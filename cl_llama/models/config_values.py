@@ -1,13 +1,16 @@
 """Typed reading of a model's JSON configuration, with errors that name the key and the value."""
 
 import math
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cl_llama.errors import ConfigError
 
-_SHOWN_CHARS = 80
+_SHORT = reprlib.Repr()  # of values of any size and depth
+_SHORT.maxstring = _SHORT.maxother = 80
+_SHORT.maxlevel = 2
 
 
 class ConfigValues:
@@ -27,10 +30,9 @@ class ConfigValues:
         name = f"{self.section}.{key}" if self.section else key
         if key not in self.values:
             return ConfigError(f"{self.path}: the configuration lacks {name}; expected {expected}")
-        shown = repr(self.values[key])
-        if len(shown) > _SHOWN_CHARS:
-            shown = shown[:_SHOWN_CHARS] + "..."
-        return ConfigError(f"{self.path}: {name} is {shown}; expected {expected}")
+        return ConfigError(
+            f"{self.path}: {name} is {_SHORT.repr(self.values[key])}; expected {expected}"
+        )
 
     def has(self, key: str) -> bool:
         """Whether the key is there and not null."""
