@@ -46,8 +46,8 @@ def import_pyopencl() -> ModuleType:
                     import pyopencl
                 except (ImportError, OSError) as error:
                     raise DeviceError(
-                        f"pyopencl cannot be imported ({error}); "
-                        "pip install --force-reinstall pyopencl"
+                        f"pyopencl cannot be imported ({' '.join(str(error).split())}); "
+                        "pip install --upgrade --force-reinstall pyopencl"
                     ) from error
                 # The first call makes the loader read its environment and open the drivers.
                 with contextlib.suppress(pyopencl.Error):
