@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,17 @@ EOS_NAMES = ("</s>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>")
 _PROBE = "a ▁é😀\n1"
 
 
+@dataclass(frozen=True)
+class HfVocabulary:
+    """What the files say about the tokens: their spellings by id, and what some of them are for."""
+
+    pieces: Sequence[str]
+    special: Mapping[str, int]
+    bos_id: int | None
+    eos_id: int | None
+    adds_bos: bool
+
+
 class HfTokenizer(BytewiseTokenizer):
     """A tokenizer.json's tokenizer.
 
@@ -36,30 +48,23 @@ class HfTokenizer(BytewiseTokenizer):
     """
 
     def __init__(
-        self,
-        inner: tokenizers.Tokenizer,
-        pieces: Sequence[str],
-        special: Mapping[str, int],
-        bos_id: int | None,
-        eos_ids: tuple[int, ...],
-        adds_bos: bool,
-        rules: ByteRules | None,
+        self, inner: tokenizers.Tokenizer, vocabulary: HfVocabulary, rules: ByteRules | None
     ) -> None:
-        """Take a loaded tokenizer; `load_hf` makes the arguments from files."""
-        special_ids = frozenset(special.values())
+        """Take a loaded tokenizer; `rules` as its decoder has them, None to leave them unused."""
+        special_ids = frozenset(vocabulary.special.values())
         super().__init__(
-            pieces=pieces,
+            pieces=vocabulary.pieces,
             contributions=[
-                b"" if i in special_ids or not piece else rules.bytes_of(piece)
-                for i, piece in enumerate(pieces)
+                b"" if i in special_ids else rules.bytes_of(piece)
+                for i, piece in enumerate(vocabulary.pieces)
             ]
             if rules
             else (),
             special_ids=special_ids,
             leading=rules.leading if rules else LeadingSpace.KEEP,
-            bos_id=bos_id,
-            eos_ids=eos_ids,
-            adds_bos=adds_bos,
+            bos_id=vocabulary.bos_id,
+            eos_ids=end_ids(vocabulary.eos_id, vocabulary.special),
+            adds_bos=vocabulary.adds_bos,
         )
         self._inner = inner
         # Whether special tokens are plain text is a setting of the tokenizer, not of a call.
@@ -77,17 +82,9 @@ class HfTokenizer(BytewiseTokenizer):
 class WindowedHfTokenizer(HfTokenizer):
     """A tokenizer whose decoder looks at more than one token at a time, such as WordPiece's."""
 
-    def __init__(
-        self,
-        inner: tokenizers.Tokenizer,
-        pieces: Sequence[str],
-        special: Mapping[str, int],
-        bos_id: int | None,
-        eos_ids: tuple[int, ...],
-        adds_bos: bool,
-    ) -> None:
-        """Take a loaded tokenizer; `load_hf` makes the arguments from files."""
-        super().__init__(inner, pieces, special, bos_id, eos_ids, adds_bos, rules=None)
+    def __init__(self, inner: tokenizers.Tokenizer, vocabulary: HfVocabulary) -> None:
+        """Take a loaded tokenizer."""
+        super().__init__(inner, vocabulary, rules=None)
         self._context = self.encode("a", add_bos=False)
 
     def decode(self, ids: Sequence[int], skip_special: bool = True, at_start: bool = True) -> str:
@@ -124,29 +121,40 @@ def load_hf(data: bytes, path: Path) -> Tokenizer:
         inner.no_truncation()
         inner.no_padding()
         inner.decode(inner.encode(_PROBE, add_special_tokens=False).ids)
-        decoder = _state(inner.decoder)
+        rules = byte_rules(_state(inner.decoder))
         bos_of_template = template_bos(_state(inner.post_processor))
+        vocabulary = _vocabulary(inner, bos_of_template, _config_beside(path))
+    except TokenizerError:
+        raise
     except BaseException as error:
-        # Panics of the package's Rust code are not Exceptions, and the package raises bare ones.
+        # The package raises bare Exceptions; panics of its Rust code are not even those.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         reason = " ".join(str(error).split())
         raise TokenizerError(
             f"{path}: expected a tokenizer.json, got a damaged one ({reason}); fetch it again"
         ) from error
+    return (
+        HfTokenizer(inner, vocabulary, rules) if rules else WindowedHfTokenizer(inner, vocabulary)
+    )
+
+
+def _vocabulary(
+    inner: tokenizers.Tokenizer, bos_of_template: int | None, config: Mapping[str, Any]
+) -> HfVocabulary:
+    """The tokens and their uses. Raises `ValueError` for ids that no vocabulary has."""
     ids: dict[str, int] = inner.get_vocab(with_added_tokens=True)
     highest = max(ids.values(), default=-1)
-    if not 0 <= highest <= MAX_TOKEN_ID:
-        raise TokenizerError(
-            f"{path}: expected token ids from 0 to {MAX_TOKEN_ID}, the highest is {highest}; "
-            "fetch the file again"
-        )
+    if not 0 <= highest <= MAX_TOKEN_ID or (bos_of_template or 0) > highest:
+        raise ValueError(f"the highest token id is {highest}, the template's {bos_of_template}")
+    pieces = [""] * (highest + 1)
+    for piece, token_id in ids.items():
+        pieces[token_id] = piece
     special = {
         token.content: token_id
         for token_id, token in inner.get_added_tokens_decoder().items()
         if token.special
     }
-    config = _config_beside(path)
     if "bos_token" in config:
         bos_id = _token_id(ids, config["bos_token"])
     elif bos_of_template is not None:
@@ -157,18 +165,11 @@ def load_hf(data: bytes, path: Path) -> Tokenizer:
         eos_id = _token_id(ids, config["eos_token"])
     else:
         eos_id = next((special[name] for name in EOS_NAMES if name in special), None)
+    special |= {pieces[token_id]: token_id for token_id in (bos_id, eos_id) if token_id is not None}
     adds_bos = config.get("add_bos_token")
     if not isinstance(adds_bos, bool):
         adds_bos = bos_id is not None and bos_id == bos_of_template
-    pieces = [""] * (highest + 1)
-    for piece, token_id in ids.items():
-        pieces[token_id] = piece
-    for token_id in (bos_id, eos_id):
-        if token_id is not None and token_id <= highest:
-            special[pieces[token_id]] = token_id
-    arguments = (inner, pieces, special, bos_id, end_ids(eos_id, special), adds_bos)
-    rules = byte_rules(decoder)
-    return HfTokenizer(*arguments, rules) if rules else WindowedHfTokenizer(*arguments)
+    return HfVocabulary(pieces, special, bos_id, eos_id, adds_bos)
 
 
 def _state(part: Any) -> Mapping[str, Any] | None:
