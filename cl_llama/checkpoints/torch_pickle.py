@@ -224,8 +224,8 @@ class _Machine:
         )
         if not known:
             raise CheckpointError(
-                f"{self._what}: it asks for {module[:100]}.{name[:100]}, which does not describe a"
-                " tensor; refused, nothing was executed"
+                f"{self._what}: it asks for {module[:100]}.{name[:100]}, which half, bfloat16"
+                " and float tensors do not need; refused, nothing was executed"
             )
         self._push(_Global(module, name))
 
