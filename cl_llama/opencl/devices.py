@@ -5,6 +5,7 @@ simulators last; it is the same in `cl-llama devices`, in `--opencl-device` and 
 """
 
 import functools
+import operator
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cl_llama.errors import DeviceError
 from cl_llama.opencl.install_hint import install_hint
-from cl_llama.opencl.loader import import_pyopencl
+from cl_llama.opencl.loader import import_pyopencl, loader_problems
 
 if TYPE_CHECKING:
     import pyopencl as cl
@@ -66,7 +67,7 @@ class DeviceInfo:
 class Inventory:
     """What an enumeration found.
 
-    `skipped` has a line for every platform or device that cannot be used, with the reason.
+    `skipped` has a line for every runtime, platform or device that cannot be used: the reason.
     """
 
     devices: tuple[DeviceInfo, ...]
@@ -93,7 +94,8 @@ def take_inventory() -> Inventory:
         platforms = cl.get_platforms()
     except cl.Error:  # PLATFORM_NOT_FOUND_KHR: no driver is installed
         platforms = []
-    return inventory_of(platforms, cl.Error)
+    found = inventory_of(platforms, cl.Error)
+    return replace(found, skipped=(*loader_problems(), *found.skipped))
 
 
 def select_device(selector: int | str | None = None) -> DeviceInfo:
@@ -140,13 +142,19 @@ def choose(inventory: Inventory, selector: int | str | None, source: str = "devi
         )
     if isinstance(selector, str):
         fragment = " ".join(selector.split()).lower()
-        if re.fullmatch(r"[+-]?[0-9]+", fragment):
+        if re.fullmatch(r"[+-]?[0-9]{1,9}", fragment):
             selector = int(fragment)
         else:
             return _by_name(devices, fragment, selector, source)
-    if not 0 <= selector < len(devices):
-        raise DeviceError(f"{source} {selector} does not exist; there is {_listing(devices)}")
-    return devices[selector]
+    try:
+        index = operator.index(selector)
+    except TypeError:
+        raise DeviceError(
+            f"{source} is a number or a name, got {selector!r}; there is {_listing(devices)}"
+        ) from None
+    if not 0 <= index < len(devices):
+        raise DeviceError(f"{source} {index} does not exist; there is {_listing(devices)}")
+    return devices[index]
 
 
 def _by_name(

@@ -9,6 +9,7 @@ of the program find it as it was.
 """
 
 import contextlib
+import ctypes
 import hashlib
 import importlib.metadata
 import os
@@ -24,10 +25,13 @@ from cl_llama.errors import DeviceError
 from cl_llama.opencl.cache import private_folder, write_file
 
 INTEL_PACKAGE = "intel-opencl-rt"
+INTEL_WHEELS = "intel-opencl-rt intel-cmplr-lib-rt"
 INTEL_LIBRARY = "libintelocl.so"
+INTEL_PLATFORM = "Intel(R) OpenCL"
 
 _lock = threading.Lock()
 _module: ModuleType | None = None
+_problems: tuple[str, ...] = ()
 
 
 def import_pyopencl() -> ModuleType:
@@ -38,10 +42,10 @@ def import_pyopencl() -> ModuleType:
     Raises:
         DeviceError: pyopencl cannot be imported.
     """
-    global _module
+    global _module, _problems
     with _lock:
         if _module is None:
-            with _runtimes_in_sight():
+            with _runtimes_in_sight() as library:
                 try:
                     import pyopencl
                 except (ImportError, OSError) as error:
@@ -50,10 +54,18 @@ def import_pyopencl() -> ModuleType:
                         "pip install --upgrade --force-reinstall pyopencl"
                     ) from error
                 # The first call makes the loader read its environment and open the drivers.
+                platforms: list[str] = []
                 with contextlib.suppress(pyopencl.Error):
-                    pyopencl.get_platforms()
+                    platforms = [platform.name for platform in pyopencl.get_platforms()]
+            if library is not None and INTEL_PLATFORM not in platforms:
+                _problems = (_why_missing(library),)
             _module = pyopencl
         return _module
+
+
+def loader_problems() -> tuple[str, ...]:
+    """A line for every runtime that was found but did not load, after `import_pyopencl`."""
+    return _problems
 
 
 def find_intel_runtime() -> Path | None:
@@ -77,27 +89,39 @@ def find_intel_runtime() -> Path | None:
     return None
 
 
+def _why_missing(library: Path) -> str:
+    """Why the loader has no platform of a library that it was told of."""
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        return f"{library} does not load: {error}; pip install --force-reinstall {INTEL_WHEELS}"
+    return f"{library}: OpenCL was initialised before cl-llama could name it"
+
+
 @contextlib.contextmanager
-def _runtimes_in_sight() -> Iterator[None]:
-    """Let `OCL_ICD_VENDORS` name a folder with pip's runtimes too, for the time of the block."""
+def _runtimes_in_sight() -> Iterator[Path | None]:
+    """Let `OCL_ICD_VENDORS` name a folder with pip's runtimes too, for the time of the block.
+
+    The value is the library that it names besides those that the loader finds anyway.
+    """
     library = find_intel_runtime() if sys.platform == "linux" else None
     before = os.environ.get("OCL_ICD_VENDORS")
     sources = _vendor_folders(before)
     if library is None or sources is None:
-        yield
+        yield None
         return
     icd_files = _read_icd_files(sources)
     if any(_names_intel_runtime(text) for text in icd_files.values()):
-        yield
+        yield None
         return
     icd_files["cl-llama-intel-cpu.icd"] = f"{library}\n"
     with _folder_with(icd_files) as folder:
         if folder is None:
-            yield
+            yield None
             return
         os.environ["OCL_ICD_VENDORS"] = str(folder)
         try:
-            yield
+            yield library
         finally:
             if before is None:
                 del os.environ["OCL_ICD_VENDORS"]

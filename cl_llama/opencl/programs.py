@@ -72,7 +72,7 @@ def build_program(
     """Build a kernel file for a device, or load its binary from the cache.
 
     Args:
-        context: a context with the device in it.
+        context: a context with the device, or a sub-device of it, in it.
         device: what to build for.
         filename: a file of `kernels_dir()`.
         defines: preprocessor symbols; floats become f32 literals.
@@ -82,17 +82,19 @@ def build_program(
     """
     source = expand_includes(kernels_dir(), filename)
     options = (*BUILD_OPTIONS, *(f"-D{k}={_literal(v)}" for k, v in sorted(defines.items())))
+    # A context of some of a CPU's cores has a sub-device in the device's place.
+    handle = device.handle if device.handle in context.devices else context.devices[0]
     path, key = None, ""
     folder = private_folder(_FOLDER)
     if folder is not None:
         key = cache_key(device, source, options)
         path = folder / f"{key}{_SUFFIX}"
-        program = _load(context, device, options, path, key)
+        program = _load(context, handle, options, path, key)
         if program is not None:
             return program
-    program = _compile(context, device, filename, source, options)
+    program = _compile(context, handle, device, filename, source, options)
     if path is not None:
-        _store(program, device, path, key)
+        _store(program, handle, path, key)
     return program
 
 
@@ -193,32 +195,37 @@ def _cpu_features() -> str:
 
 
 def _compile(
-    context: "cl.Context", device: DeviceInfo, filename: str, source: str, options: tuple[str, ...]
+    context: "cl.Context",
+    handle: "cl.Device",
+    device: DeviceInfo,
+    filename: str,
+    source: str,
+    options: tuple[str, ...],
 ) -> "cl.Program":
     cl = import_pyopencl()
     # The bare program object: pyopencl's wrapper would cache, and warn of the compiler's remarks.
     program = None
     try:
         program = cl._Program(context, source)
-        program._build(" ".join(options).encode(), [device.handle])
+        program._build(" ".join(options).encode(), [handle])
     except cl.Error as error:
-        log = _build_log(program, device) or _one_line(error)
+        log = _build_log(program, handle) or _one_line(error)
         raise KernelBuildError(
             f"{filename} does not build on device {device.label} (driver {device.driver}) "
             f"with {' '.join(options)}; compiler's log:\n{log}"
         ) from error
-    log = _build_log(program, device)
+    log = _build_log(program, handle)
     if log:
         logger.debug("%s on %s: %s", filename, device.label, log)
     return cl.Program(program)  # type: ignore[no-any-return]
 
 
-def _build_log(program: Any, device: DeviceInfo) -> str:
+def _build_log(program: Any, handle: "cl.Device") -> str:
     cl = import_pyopencl()
     if program is None:
         return ""
     try:
-        log = program.get_build_info(device.handle, cl.program_build_info.LOG)
+        log = program.get_build_info(handle, cl.program_build_info.LOG)
     except (cl.Error, UnicodeDecodeError):
         return ""
     return str(log).strip("\0 \n\t")
@@ -229,7 +236,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _load(
-    context: "cl.Context", device: DeviceInfo, options: tuple[str, ...], path: Path, key: str
+    context: "cl.Context", handle: "cl.Device", options: tuple[str, ...], path: Path, key: str
 ) -> "cl.Program | None":
     """The program of a cache entry, or None if it is missing, damaged or refused."""
     cl = import_pyopencl()
@@ -242,22 +249,22 @@ def _load(
         logger.debug("rebuilding the damaged cache entry %s", path)
         return None
     try:
-        program = cl._Program(context, [device.handle], [binary])
-        program._build(" ".join(options).encode(), [device.handle])
+        program = cl._Program(context, [handle], [binary])
+        program._build(" ".join(options).encode(), [handle])
     except cl.Error as error:
         logger.debug("the driver refuses the cache entry %s: %s", path, _one_line(error))
         return None
     return cl.Program(program)  # type: ignore[no-any-return]
 
 
-def _store(program: Any, device: DeviceInfo, path: Path, key: str) -> None:
+def _store(program: Any, handle: "cl.Device", path: Path, key: str) -> None:
     cl = import_pyopencl()
     try:
-        if "Mali" in device.name:
+        if "Mali" in handle.name:
             program.all_kernels()  # its binary lacks what is compiled when a kernel is created
         devices = program.get_info(cl.program_info.DEVICES)
         binaries = program.get_info(cl.program_info.BINARIES)
-        binary = binaries[devices.index(device.handle)]
+        binary = binaries[devices.index(handle)]
     except cl.Error as error:
         logger.debug("no binary of %s: %s", path.name, _one_line(error))
         return

@@ -254,6 +254,8 @@ LISTING = (
         (-1, f"device -1 does not exist; there is {LISTING}"),
         ("17", f"device 17 does not exist; there is {LISTING}"),
         ("-1", f"device -1 does not exist; there is {LISTING}"),
+        ("9" * 5000, f"device '{'9' * 5000}' matches no device; there is {LISTING}"),
+        (1.5, f"device is a number or a name, got 1.5; there is {LISTING}"),
         ("radeon", f"device 'radeon' matches no device; there is {LISTING}"),
         ("", f"device is an empty name; there is {LISTING}"),
         ("  ", f"device is an empty name; there is {LISTING}"),

@@ -193,6 +193,21 @@ except DeviceError as error:
     assert leftovers(tmp_path) == []
 
 
+@needs_linux
+def test_a_runtime_that_does_not_load_is_told(tmp_path):
+    code = f"""
+from pathlib import Path
+from cl_llama.opencl import loader
+from cl_llama.opencl.devices import take_inventory
+loader.find_intel_runtime = lambda: Path({str(tmp_path / "libintelocl.so")!r})
+print(*take_inventory().skipped, sep=chr(10))
+"""
+    (tmp_path / "libintelocl.so").write_text("not a library")
+    first = run_child(code, OCL_ICD_VENDORS=str(tmp_path)).splitlines()[0]
+    assert first.startswith(f"{tmp_path / 'libintelocl.so'} does not load: ")
+    assert first.endswith("; pip install --force-reinstall intel-opencl-rt intel-cmplr-lib-rt")
+
+
 def test_importing_the_package_imports_no_pyopencl():
     code = """
 import sys

@@ -55,9 +55,9 @@ def compiled(monkeypatch):
     names = []
     original = programs._compile
 
-    def record(context, device, filename, *rest):
+    def record(context, handle, device, filename, *rest):
         names.append(filename)
-        return original(context, device, filename, *rest)
+        return original(context, handle, device, filename, *rest)
 
     monkeypatch.setattr(programs, "_compile", record)
     return names
@@ -127,6 +127,19 @@ programs._compile = None
 tests.scale(context, device)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_context_of_some_of_the_cores(context, device, kernels, compiled):
+    cl = import_pyopencl()
+    by_counts = cl.device_partition_property.BY_COUNTS
+    # Asked first: Mesa's rusticl crashes on dividing what it says is not divisible.
+    if by_counts not in device.handle.partition_properties or device.compute_units < 2:
+        pytest.skip("the device is not divisible")
+    (part, *_) = device.handle.create_sub_devices([by_counts, 1, 0])
+    scale(cl.Context([part]), device)
+    scale(cl.Context([part]), device)
+    scale(context, device)
+    assert len(compiled) == 1
 
 
 def test_entries_are_closed_to_others(context, device, kernels):
