@@ -103,7 +103,7 @@ class Engine:
         nothing.
         """
         params = params or SamplingParams()
-        ids = self._check_prompt(prompt_ids)
+        ids = self.check_prompt(prompt_ids)
         stop_ids = params.stop_token_ids
         for name, named in (("stop_token_ids", stop_ids or ()), ("logit_bias", params.logit_bias)):
             for token_id in named:
@@ -130,6 +130,26 @@ class Engine:
                 self._thread.start()
             self._wake()
         return request
+
+    def check_prompt(self, prompt_ids: Sequence[int]) -> list[int]:
+        """The ids as plain ints; RequestError if the model cannot take them."""
+        try:
+            ids = [operator.index(token_id) for token_id in prompt_ids]
+        except TypeError:
+            raise RequestError(
+                f"prompt: expected a sequence of token ids, got {prompt_ids!r:.80}"
+            ) from None
+        if not ids:
+            raise RequestError("prompt: it holds no token; begin with the model's BOS token")
+        for token_id in ids:
+            self._check_id(token_id, "prompt")
+        if len(ids) > self.max_seq_len:
+            raise RequestError(
+                f"prompt: it has {len(ids)} tokens, the context has room for {self.max_seq_len} "
+                f"(cache: {self.model.num_blocks} blocks of {self.model.block_size}); shorten the "
+                "prompt or load the model with a larger max_seq_len"
+            )
+        return ids
 
     def close(self) -> None:
         """End all requests as cancelled and wait for the engine's thread; the model stays open."""
@@ -260,25 +280,6 @@ class Engine:
                 if job.request.cancel_requested:
                     self._drop(job, "cancelled")
         return True
-
-    def _check_prompt(self, prompt_ids: Sequence[int]) -> list[int]:
-        try:
-            ids = [operator.index(token_id) for token_id in prompt_ids]
-        except TypeError:
-            raise RequestError(
-                f"prompt: expected a sequence of token ids, got {prompt_ids!r:.80}"
-            ) from None
-        if not ids:
-            raise RequestError("prompt: it holds no token; begin with the model's BOS token")
-        for token_id in ids:
-            self._check_id(token_id, "prompt")
-        if len(ids) > self.max_seq_len:
-            raise RequestError(
-                f"prompt: it has {len(ids)} tokens, the context has room for {self.max_seq_len} "
-                f"(cache: {self.model.num_blocks} blocks of {self.model.block_size}); shorten the "
-                "prompt or load the model with a larger max_seq_len"
-            )
-        return ids
 
     def _check_id(self, token_id: int, where: str) -> None:
         vocab_size = self.model.config.vocab_size

@@ -97,14 +97,20 @@ class Request:
         Raises the request's error, if it ends with one, after the tokens that came before it.
         """
         for index in itertools.count():
-            with self._changed:
-                while index == len(self._events) and self._finish_reason is None:
-                    self._changed.wait()
-                if index == len(self._events):
-                    self._raise_error()
-                    return
-                event = self._events[index]
+            event = self.event(index)
+            if event is None:
+                return
             yield event
+
+    def event(self, index: int) -> TokenEvent | None:
+        """Wait for the token at `index`; None if the text ends before. Raises as iteration does."""
+        with self._changed:
+            while index >= len(self._events) and self._finish_reason is None:
+                self._changed.wait()
+            if index < len(self._events):
+                return self._events[index]
+            self._raise_error()
+            return None
 
     def prompt_logits(self) -> Iterator[NDArray[np.float32]]:
         """The logits after every prompt token, in order, as float32 [n, V] for some n each.
