@@ -1,0 +1,346 @@
+"""Llama: a loaded model with text in and text out, over the engine."""
+
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, TypeAlias, cast, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cl_llama.engine.engine import Engine
+from cl_llama.engine.params import SamplingParams
+from cl_llama.engine.request import FinishReason, RequestStats
+from cl_llama.engine.sampling import LogitMask
+from cl_llama.errors import RequestError, TokenizerError
+from cl_llama.models.batch import Model
+from cl_llama.models.model_config import ModelConfig
+from cl_llama.stop_strings import StopStrings
+from cl_llama.text_stream import StreamPiece, TextBuilder, TextStream
+from cl_llama.tokenizers import Tokenizer, load_tokenizer
+
+__all__ = ["Completion", "Llama", "Prompt", "SamplingParams", "StreamPiece", "TextStream"]
+
+Prompt: TypeAlias = str | Sequence[int]
+"""Text, or the ids of its tokens; text gets a BOS token in front if the model has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model made of a prompt."""
+
+    text: str
+    """The generated text, cut before a stop string; empty if the model has no tokenizer."""
+    token_ids: list[int]
+    """The generated tokens, including an end token or those of a stop string."""
+    finish_reason: FinishReason
+    """"stop": an end token or stop string; "length": no more tokens allowed; "cancelled"."""
+    prompt_token_ids: list[int]
+    logprobs: list[float] | None
+    """Each token's log-probability by the model itself, if `SamplingParams.logprobs` asks."""
+    top_logprobs: list[tuple[tuple[int, float], ...]] | None
+    """For each token the likeliest (token id, log-probability) in its place, best first."""
+    stats: RequestStats
+
+
+class Llama:
+    """A model ready to generate; safe to use from several threads at once.
+
+    Close it, or use it in a `with` statement; one that is dropped closes itself.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: Tokenizer | None,
+        *,
+        max_seq_len: int | None = None,
+        end_ids: Sequence[int] | None = None,
+        resources: ExitStack | None = None,
+    ) -> None:
+        """Serve a model that is already there; `from_pretrained` loads one.
+
+        max_seq_len: prompt and generated tokens together; None: the model's own. Either is cut to
+        what the model's cache holds. end_ids: the tokens that end a text; None: those of the
+        model's configuration or, if it names none, the tokenizer's. resources: closed after the
+        engine has let go of the model.
+        """
+        config = model.config
+        _check_vocabulary(tokenizer, config)
+        if max_seq_len is not None and max_seq_len < 1:
+            raise RequestError(f"max_seq_len must be at least 1, got {max_seq_len}")
+        if end_ids is None:
+            end_ids = config.eos_ids or (tokenizer.eos_ids if tokenizer is not None else ())
+        self._tokenizer = tokenizer
+        self._engine = Engine(model, max_seq_len or config.max_seq_len, end_ids=end_ids)
+        self._finalizer = weakref.finalize(self, _close, self._engine, resources or ExitStack())
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_repo_id: str | Path | None = None,
+        *,
+        device: int | str | None = None,
+        tokenizer_path: str | Path | None = None,
+        param_path: str | Path | None = None,
+        max_seq_len: int | None = None,
+        precision: Literal["high", "fast"] | None = None,
+        progress: bool = False,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Self:
+        """Load a model from a path or by its Hugging Face name; None: the one that comes along.
+
+        device: an index of `list_devices()`, a part of a device's name, or None for the best one.
+        tokenizer_path: a tokenizer's file or folder, where it does not lie beside the model.
+        param_path: stands in for the model's config.json or params.json. max_seq_len: None takes
+        the model's own, shortened to what fits the device. precision: "high" or "fast"; None is the
+        weight format's default. progress: show a download's. on_progress: called with the share
+        of the weights that is loaded, 0 to 1.
+
+        Raises ClLlamaError: CheckpointError, TokenizerError, DeviceError by what is wrong.
+        """
+        from cl_llama.checkpoints import open_checkpoint, resolve_model
+        from cl_llama.demo import model_path
+        from cl_llama.models.config import config_from_checkpoint
+        from cl_llama.models.llama import load_model
+        from cl_llama.models.weights import map_tensors
+        from cl_llama.opencl.devices import select_device
+        from cl_llama.opencl.runtime import Runtime
+
+        path = (
+            model_path()
+            if path_or_repo_id is None
+            else resolve_model(str(path_or_repo_id), progress=progress)
+        )
+        resources = ExitStack()
+        try:
+            checkpoint = resources.enter_context(open_checkpoint(path, param_path=param_path))
+            config = config_from_checkpoint(checkpoint)
+            tokenizer_file = tokenizer_path or checkpoint.tokenizer_path
+            tokenizer = None if tokenizer_file is None else load_tokenizer(tokenizer_file)
+            _check_vocabulary(tokenizer, config)
+            end_ids = None
+            if checkpoint.format == "llama2c" and tokenizer is not None:
+                # llama2.c trains on texts with nothing but a BOS token between them.
+                bos_id = tokenizer.bos_id
+                end_ids = tokenizer.eos_ids if bos_id is None else (*tokenizer.eos_ids, bos_id)
+            tensors = map_tensors(config, checkpoint)
+            runtime = Runtime(select_device(device))
+            resources.callback(runtime.close)
+            model = load_model(
+                config,
+                tensors,
+                runtime,
+                max_seq_len=max_seq_len,
+                precision=precision,
+                on_progress=on_progress,
+            )
+            return cls(
+                model, tokenizer, max_seq_len=max_seq_len, end_ids=end_ids, resources=resources
+            )
+        except BaseException:
+            resources.close()
+            raise
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer; TokenizerError if it came without one."""
+        if self._tokenizer is None:
+            raise TokenizerError(
+                "this model came without a tokenizer, so it takes and gives token ids only; pass "
+                "tokenizer_path to work with text"
+            )
+        return self._tokenizer
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's hyperparameters."""
+        return self._engine.model.config
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that runs all requests."""
+        return self._engine
+
+    @property
+    def max_seq_len(self) -> int:
+        """Prompt and generated tokens of a request together, at most."""
+        return self._engine.max_seq_len
+
+    @overload
+    def generate(  # type: ignore[overload-overlap]  # a str is a sequence of str, and one prompt
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        logit_mask: LogitMask | None = None,
+    ) -> Completion: ...
+
+    @overload
+    def generate(
+        self,
+        prompt: Sequence[Prompt],
+        params: SamplingParams | None = None,
+        *,
+        logit_mask: LogitMask | None = None,
+    ) -> list[Completion]: ...
+
+    def generate(
+        self,
+        prompt: Prompt | Sequence[Prompt],
+        params: SamplingParams | None = None,
+        *,
+        logit_mask: LogitMask | None = None,
+    ) -> Completion | list[Completion]:
+        """Complete a prompt, or a list of prompts together; `[]` is a list of no prompts.
+
+        logit_mask: called before every choice with the ids generated so far; returns bool [V], the
+        tokens that may come next, or None for any.
+
+        Raises RequestError for a prompt or parameter that cannot be served, TokenizerError for text
+        without a tokenizer, DeviceError if the device fails.
+        """
+        params = params or SamplingParams()
+        if _is_one(prompt):
+            return self._complete([cast(Prompt, prompt)], params, logit_mask)[0]
+        return self._complete(cast(Sequence[Prompt], prompt), params, logit_mask)
+
+    def stream(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        logit_mask: LogitMask | None = None,
+    ) -> TextStream:
+        """Complete a prompt piece by piece; the texts of all pieces joined are `generate`'s text.
+
+        It runs at once, whether it is read or not; closing or dropping it cancels it. Raises as
+        `generate` does, for the prompt and the parameters before it returns.
+        """
+        return self._stream(self._encode(prompt), params or SamplingParams(), logit_mask)
+
+    def logits(self, prompt: Prompt) -> NDArray[np.float32]:
+        """The logits after every token of a prompt: float32 [n, V], V the vocabulary size."""
+        ids = self._encode(prompt)
+        request = self._engine.submit(ids, prompt_logits=True)
+        logits_NV = np.empty((len(ids), self.config.vocab_size), dtype=np.float32)
+        try:
+            done = 0
+            for rows in request.prompt_logits():
+                logits_NV[done : done + len(rows)] = rows
+                done += len(rows)
+        except BaseException:
+            request.cancel()
+            raise
+        if request.finish_reason == "cancelled":
+            raise RequestError("logits: the model was closed before they were all computed")
+        return logits_NV
+
+    def close(self) -> None:
+        """End all requests as cancelled, then free the device's memory; more calls do nothing."""
+        self._finalizer()
+
+    def __enter__(self) -> Self:
+        """The model itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _complete(
+        self, prompts: Sequence[Prompt], params: SamplingParams, logit_mask: LogitMask | None
+    ) -> list[Completion]:
+        ids = [self._encode(prompt) for prompt in prompts]
+        with ExitStack() as streams:
+            running = [streams.enter_context(self._stream(one, params, logit_mask)) for one in ids]
+            return [_completion(stream, params) for stream in running]
+
+    def _stream(
+        self, ids: list[int], params: SamplingParams, logit_mask: LogitMask | None
+    ) -> TextStream:
+        def builder() -> TextBuilder:
+            decoder = None
+            if self._tokenizer is not None:
+                decoder = self._tokenizer.stream(at_start=at_start)
+            return TextBuilder(decoder, StopStrings(params.stop))
+
+        at_start = all(token_id == self._bos_id for token_id in ids)
+        stop_when = None
+        if params.stop:
+            _ = self.tokenizer  # raises if there is none: stop strings need text
+            stop_when = _stop_at(builder())
+        request = self._engine.submit(ids, params, logit_mask=logit_mask, stop_when=stop_when)
+        return TextStream(request, builder(), self)
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        """Ids of a prompt; special tokens that its text spells are special tokens."""
+        if not isinstance(prompt, str):
+            return self._engine.check_prompt(prompt)
+        ids = self.tokenizer.encode(prompt, special=True)
+        bos_id = self._bos_id
+        if len(ids) > 1 and ids[0] == ids[1] == bos_id:
+            return ids[1:]  # the text spells the BOS token itself
+        if not ids:
+            if bos_id is None:
+                raise RequestError("prompt: it is empty, and this model has no BOS token to begin")
+            return [bos_id]
+        return ids
+
+    @property
+    def _bos_id(self) -> int | None:
+        bos_id = None if self._tokenizer is None else self._tokenizer.bos_id
+        return self.config.bos_id if bos_id is None else bos_id
+
+
+def _check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig) -> None:
+    if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
+        raise TokenizerError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, the model only "
+            f"{config.vocab_size}; is it another model's tokenizer?"
+        )
+
+
+def _is_one(prompt: Prompt | Sequence[Prompt]) -> bool:
+    """Whether it is one prompt rather than a list of them."""
+    if isinstance(prompt, str) or not isinstance(prompt, Sequence | np.ndarray):
+        return True
+    return len(prompt) > 0 and not isinstance(prompt[0], Sequence | np.ndarray)
+
+
+def _stop_at(builder: TextBuilder) -> Callable[[int], bool]:
+    def stop_when(token_id: int) -> bool:
+        builder.push(token_id)
+        return builder.stopped
+
+    return stop_when
+
+
+def _completion(stream: TextStream, params: SamplingParams) -> Completion:
+    pieces = list(stream)
+    reason = pieces[-1].finish_reason
+    assert reason is not None
+    tokens = [piece for piece in pieces if piece.token_id is not None]
+    scored = params.logprobs is not None
+    return Completion(
+        text="".join(piece.text for piece in pieces),
+        token_ids=[piece.token_id for piece in tokens if piece.token_id is not None],
+        finish_reason=reason,
+        prompt_token_ids=stream.prompt_token_ids,
+        logprobs=[p.logprob for p in tokens if p.logprob is not None] if scored else None,
+        top_logprobs=[piece.top_logprobs for piece in tokens] if scored else None,
+        stats=stream.stats,
+    )
+
+
+def _close(engine: Engine, resources: ExitStack) -> None:
+    engine.close()
+    resources.close()
