@@ -225,8 +225,9 @@ def draw(logits_N: _Floats, params: SamplingParams, uniform: float) -> int:
     if params.min_p > 0.0:
         kept = kept[p_N[kept] >= params.min_p * float(p_N.max())]
     cumulated = np.cumsum(p_N[kept])
-    # Below the sum, however the product rounds, so that no token of probability 0 is ever picked.
-    target = min(uniform * cumulated[-1], float(np.nextafter(cumulated[-1], 0.0)))
+    # `uniform` is at most 1 - 2**-53, so the product rounds below the sum: the index exists, and
+    # side="right" skips tokens of probability 0.
+    target = uniform * cumulated[-1]
     return int(kept[np.searchsorted(cumulated, target, side="right")])
 
 

@@ -121,14 +121,13 @@ class Scheduler:
                 tokens -= count
                 rows -= count if sequence.wants_all_rows else 0
 
-        preemptions = self.preemptions
         position = 0
         while position < len(self.running):
             sequence = self.running[position]
             if self._grow(sequence):
                 run(sequence)
                 position += 1
-        while self.waiting and self.preemptions == preemptions:
+        while self.waiting:
             sequence = self.waiting[0]
             if not self._count(sequence, tokens, rows) or not self._admit(sequence):
                 break

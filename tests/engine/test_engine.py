@@ -267,6 +267,29 @@ def test_prompt_logits_among_others_and_under_preemption(start):
     assert engine._scheduler.preemptions > 0
 
 
+def test_prompt_logits_recomputed_in_other_chunks_come_once(start):
+    model = PagedModel()
+    gate = model.before_forward = Gate()
+    engine = start(model, all_rows=5)
+    steps: list[int] = []
+
+    def preempt_the_newest(token_id: int) -> bool:
+        steps.append(token_id)
+        if len(steps) == 3:
+            engine._scheduler._preempt()
+        return False
+
+    engine.submit([1], greedy(30), stop_when=preempt_the_newest)
+    assert gate.waiting.wait(10)
+    engine.submit(list(range(7)), prompt_logits=True)  # leaves the next one 3 rows in step 3
+    prompt = list(range(20))
+    request = engine.submit(prompt, prompt_logits=True)
+    gate.open.set()
+    chunks = list(request.prompt_logits())
+    assert [len(chunk) for chunk in chunks] == [3, 2, 5, 5, 5]  # the second: 5 without the first 3
+    np.testing.assert_array_equal(np.concatenate(chunks), expected_logits(prompt))
+
+
 def test_prompt_logits_may_fill_the_context(start):
     engine = start(max_seq_len=9)
     request = engine.submit(list(range(9)), prompt_logits=True)
