@@ -105,7 +105,7 @@ class Llama:
         from cl_llama.checkpoints import open_checkpoint, resolve_model
         from cl_llama.demo import model_path
         from cl_llama.models.config import config_from_checkpoint
-        from cl_llama.models.llama import load_model
+        from cl_llama.models.loading import load_model
         from cl_llama.models.weights import map_tensors
         from cl_llama.opencl.devices import select_device
         from cl_llama.opencl.runtime import Runtime
@@ -135,7 +135,6 @@ class Llama:
                 tensors,
                 runtime,
                 max_seq_len=max_seq_len,
-                precision=precision,
                 on_progress=on_progress,
             )
             return cls(

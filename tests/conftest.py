@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cl_llama.opencl.devices import DeviceInfo, list_devices
+from cl_llama.opencl.runtime import Runtime
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -89,6 +90,17 @@ def device_infos() -> list[DeviceInfo]:
 def device(request: pytest.FixtureRequest) -> DeviceInfo:
     """Each device that the suite runs on, in turn."""
     return request.param
+
+
+@functools.cache
+def _open(index: int) -> Runtime:
+    return Runtime(next(d for d in list_devices() if d.index == index))
+
+
+@pytest.fixture(scope="session")
+def runtime(device: DeviceInfo) -> Runtime:
+    """A runtime on each device in turn; the tests of a device share it."""
+    return _open(device.index)
 
 
 @pytest.fixture(scope="session")

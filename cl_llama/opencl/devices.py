@@ -4,16 +4,15 @@ A device's number is its place in the flat list of all platforms' devices, in th
 simulators last; it is the same in `cl-llama devices`, in `--opencl-device` and in Python.
 """
 
-import functools
 import operator
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cl_llama.errors import DeviceError
+from cl_llama.opencl.host_memory import host_memory_bytes
 from cl_llama.opencl.install_hint import install_hint
 from cl_llama.opencl.loader import import_pyopencl, loader_problems
 
@@ -160,10 +159,15 @@ def choose(inventory: Inventory, selector: int | str | None, source: str = "devi
 def _by_name(
     devices: Sequence[DeviceInfo], fragment: str, selector: str, source: str
 ) -> DeviceInfo:
-    """The only device whose names contain the fragment; failing that, whose versions do."""
+    """The only device whose platform, else whose names, else whose versions contain the fragment.
+
+    The platform goes first because CPU devices of every platform carry the processor's name.
+    """
     if not fragment:
         raise DeviceError(f"{source} is an empty name; there is {_listing(devices)}")
-    matches = [d for d in devices if fragment in f"{d.platform} {d.name}".lower()]
+    matches = [d for d in devices if fragment in d.platform.lower()]
+    if len(matches) != 1:
+        matches = [d for d in devices if fragment in f"{d.platform} {d.name}".lower()]
     if not matches:
         matches = [d for d in devices if fragment in f"{d.platform_version} {d.driver}".lower()]
     if not matches:
@@ -242,7 +246,7 @@ def _describe(
         subgroups = bool(_query(lambda: handle.max_num_sub_groups, cl_error, 0))
     memory = int(handle.global_mem_size)
     if kind == "cpu":
-        memory = max(memory, _host_memory_bytes())
+        memory = max(memory, host_memory_bytes())
     return DeviceInfo(
         index=-1,
         platform=platform,
@@ -303,26 +307,6 @@ def opencl_version(text: str) -> tuple[int, int]:
     """Major and minor number of a string like "OpenCL 3.0 PoCL ..."; (1, 0) if it has none."""
     found = re.match(r"OpenCL (\d+)\.(\d+)", text)
     return (int(found[1]), int(found[2])) if found else (1, 0)
-
-
-@functools.cache
-def _host_memory_bytes() -> int:
-    """The host's memory, less where a container's limit is lower; 0 if it cannot be told.
-
-    CPU runtimes report less than that: PoCL only what has been free so far.
-    """
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(limit).read_text().strip()
-        except OSError:
-            continue
-        if text.isdecimal():
-            memory = min(memory, int(text))
-    return memory
 
 
 def _clean(text: str) -> str:

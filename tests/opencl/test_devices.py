@@ -177,7 +177,7 @@ def test_subgroups(version, extensions, count, expected):
 
 
 def test_cpu_memory_is_the_hosts_where_the_runtime_reports_less(monkeypatch):
-    monkeypatch.setattr(devices_module, "_host_memory_bytes", lambda: 16 * GIB)
+    monkeypatch.setattr(devices_module, "host_memory_bytes", lambda: 16 * GIB)
     small = fake_device("CPU", CPU, global_mem_size=2 * GIB)
     large = fake_device("CPU", CPU, global_mem_size=32 * GIB)
     gpu = fake_device("GPU", GPU, global_mem_size=2 * GIB)

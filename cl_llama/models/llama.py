@@ -1,0 +1,248 @@
+"""The Llama family's forward pass.
+
+Shape suffixes: T tokens in the batch, R rows whose logits are asked for, D model width, H query
+heads, G key/value heads, K head width, F feed-forward width, V vocabulary, B sequences.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cl_llama import ops
+from cl_llama.errors import DeviceError
+from cl_llama.models.batch import Batch
+from cl_llama.models.memory import MemoryPlan
+from cl_llama.models.model_config import ModelConfig
+from cl_llama.models.rope import cos_sin
+from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
+
+
+@dataclass(frozen=True, eq=False)
+class LayerWeights:
+    """One layer on the device: matrices f16, vectors f32."""
+
+    attn_norm: DeviceArray
+    q: ops.Weight
+    k: ops.Weight
+    v: ops.Weight
+    o: ops.Weight
+    ffn_norm: DeviceArray
+    gate: ops.Weight
+    up: ops.Weight
+    down: ops.Weight
+    q_bias: DeviceArray | None
+    k_bias: DeviceArray | None
+    v_bias: DeviceArray | None
+    o_bias: DeviceArray | None
+    gate_bias: DeviceArray | None
+    up_bias: DeviceArray | None
+    down_bias: DeviceArray | None
+    q_norm: DeviceArray | None
+    k_norm: DeviceArray | None
+
+
+@dataclass(frozen=True, eq=False)
+class LlamaWeights:
+    """A whole model on the device."""
+
+    embedding: ops.Weight
+    layers: tuple[LayerWeights, ...]
+    final_norm: DeviceArray
+    output: ops.Weight
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A batch on the device."""
+
+    token_ids_T: DeviceArray
+    angles: DeviceArray
+    """[T, K / 2, 2]: cosine and sine of each token's position."""
+    slots_T: DeviceArray
+    """Where each token's key and value go in the cache."""
+    attention: ops.AttentionPlan
+    logits_rows_R: DeviceArray | None
+
+
+class Llama:
+    """A Llama, Mistral or Qwen model on one device, with its paged cache.
+
+    Satisfies `models.batch.Model`. One thread at a time may call it.
+    """
+
+    block_size = ops.BLOCK
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: LlamaWeights,
+        runtime: Runtime,
+        memory: MemoryPlan,
+        family: Family | None = None,
+    ) -> None:
+        self.config = config
+        self.num_blocks = memory.num_blocks
+        self.memory = memory
+        self.runtime = runtime
+        self._weights = weights
+        self._family = family or runtime.family
+        self._caches = [
+            ops.allocate_cache(runtime, memory.num_blocks, config.n_kv_heads, config.head_dim)
+            for _ in range(config.n_layers)
+        ]
+
+    def forward(self, batch: Batch) -> "DeviceLogits":
+        """Run a ragged batch: write its keys and values, return the logits it asks for.
+
+        Raises:
+            DeviceError: the device failed, or ran out of memory.
+        """
+        config, family, eps = self.config, self._family, self.config.norm_eps
+        H, G, K = config.n_heads, config.n_kv_heads, config.head_dim
+        step = self._upload(batch)
+        T, R = batch.token_count, batch.logits_rows
+        x_TD = self._scratch("x", T, config.d_model)
+        h_TD = self._scratch("h", T, config.d_model)
+        q, a = self._scratch("q", T, H * K), self._scratch("a", T, H * K)
+        k, v = self._scratch("k", T, G * K), self._scratch("v", T, G * K)
+        gate_TF = self._scratch("gate", T, config.d_ff)
+        up_TF = self._scratch("up", T, config.d_ff)
+
+        ops.embedding(step.token_ids_T, self._weights.embedding, x_TD, family=family)
+        layers = zip(self._weights.layers, self._caches, config.windows, strict=True)
+        for w, cache, window in layers:
+            ops.rmsnorm(x_TD, w.attn_norm, eps, h_TD, family=family)
+            ops.matmul_each(
+                h_TD,
+                [
+                    ops.Product(w.q, q, w.q_bias),
+                    ops.Product(w.k, k, w.k_bias),
+                    ops.Product(w.v, v, w.v_bias),
+                ],
+                family=family,
+            )
+            q_THK, a_THK = q.view(T, H, K), a.view(T, H, K)
+            k_TGK, v_TGK = k.view(T, G, K), v.view(T, G, K)
+            if w.q_norm is not None and w.k_norm is not None:
+                q_heads, k_heads = q.view(T * H, K), k.view(T * G, K)
+                ops.rmsnorm(q_heads, w.q_norm, eps, q_heads, family=family)
+                ops.rmsnorm(k_heads, w.k_norm, eps, k_heads, family=family)
+            ops.rope_store(
+                q_THK,
+                k_TGK,
+                v_TGK,
+                step.angles,
+                step.slots_T,
+                cache,
+                adjacent=config.rope.pairing == "adjacent",
+                family=family,
+            )
+            ops.attention(q_THK, cache, step.attention, a_THK, window=window)
+            ops.matmul(a, w.o, x_TD, w.o_bias, accumulate=True, family=family)
+
+            ops.rmsnorm(x_TD, w.ffn_norm, eps, h_TD, family=family)
+            ops.matmul_each(
+                h_TD,
+                [ops.Product(w.gate, gate_TF, w.gate_bias), ops.Product(w.up, up_TF, w.up_bias)],
+                family=family,
+            )
+            ops.swiglu(gate_TF, up_TF, family=family)
+            ops.matmul(gate_TF, w.down, x_TD, w.down_bias, accumulate=True, family=family)
+
+        logits_RV = self._scratch("logits", R, config.vocab_size)
+        if step.logits_rows_R is not None:
+            h_RD = self._scratch("h", R, config.d_model)
+            final_norm = self._weights.final_norm
+            ops.rmsnorm(x_TD, final_norm, eps, h_RD, step.logits_rows_R, family=family)
+            ops.matmul(h_RD, self._weights.output, logits_RV, family=family)
+        return DeviceLogits(logits_RV, family)
+
+    def _scratch(self, name: str, rows: int, width: int) -> DeviceArray:
+        return self.runtime.scratch(name, (rows, width), np.float32)
+
+    def _upload(self, batch: Batch) -> _Step:
+        config, upload = self.config, self.runtime.from_numpy
+        token_ids_T = np.concatenate([s.token_ids for s in batch.slices]).astype(np.int32)
+        positions, slots, rows = [], [], []
+        spans = [(len(s.token_ids), s.start) for s in batch.slices]
+        width = max(-(-(count + start) // ops.BLOCK) for count, start in spans)
+        tables_BW = np.zeros((len(spans), width), np.int32)
+        first = 0
+        for b, (s, (count, start)) in enumerate(zip(batch.slices, spans, strict=True)):
+            positions_n = np.arange(start, start + count)
+            blocks = -(-(count + start) // ops.BLOCK)
+            tables_BW[b, :blocks] = s.block_table[:blocks]
+            positions.append(positions_n)
+            slots.append(
+                tables_BW[b, positions_n // ops.BLOCK] * ops.BLOCK + positions_n % ops.BLOCK
+            )
+            rows.append(np.arange(first + count - s.logits_rows, first + count))
+            first += count
+        rows_R = np.concatenate(rows).astype(np.int32)
+        angles = cos_sin(config.rope, config.head_dim, np.concatenate(positions))
+        plan = ops.plan_attention(
+            self.runtime,
+            spans,
+            upload(tables_BW),
+            config.n_heads // config.n_kv_heads,
+            family=self._family,
+        )
+        return _Step(
+            upload(token_ids_T),
+            upload(angles),
+            upload(np.concatenate(slots).astype(np.int32)),
+            plan,
+            upload(rows_R) if len(rows_R) else None,
+        )
+
+
+class DeviceLogits:
+    """Logits [R, V] of a step; satisfies `models.batch.Logits`.
+
+    Raises DeviceError where a row holds NaN: the weights or the driver are at fault, and a text
+    made of it would be garbage.
+    """
+
+    def __init__(self, logits_RV: DeviceArray, family: Family) -> None:
+        self._logits_RV = logits_RV
+        self._family = family
+
+    @property
+    def rows(self) -> int:
+        """R."""
+        return self._logits_RV.shape[0]
+
+    def argmax(self) -> NDArray[np.int32]:
+        """int32 [R]: the id of each row's largest logit; of equal ones the lowest id."""
+        ids_R, values_R = ops.argmax(self._logits_RV, family=self._family)
+        self._check(values_R)
+        return ids_R
+
+    def top_k(self, k: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Each row's k largest logits and their ids, descending; [R, k] each, 1 <= k <= 64."""
+        ids_Rk, values_Rk = ops.top_k(self._logits_RV, k, family=self._family)
+        self._check(values_Rk)
+        return values_Rk, ids_Rk
+
+    def logsumexp(self) -> NDArray[np.float32]:
+        """float32 [R]: log of the sum of exp over each row."""
+        totals = self._logits_RV.runtime.empty((self.rows,), np.float32)
+        ops.softmax(self._logits_RV, totals, in_place=False, family=self._family)
+        totals_R: NDArray[np.float32] = totals.numpy()
+        self._check(totals_R)
+        return totals_R
+
+    def numpy(self) -> NDArray[np.float32]:
+        """float32 [R, V], copied to the host."""
+        logits_RV: NDArray[np.float32] = self._logits_RV.numpy()
+        if self.rows:
+            self._check(logits_RV.max(axis=1))
+        return logits_RV
+
+    def _check(self, values: NDArray[np.float32]) -> None:
+        if np.isnan(values).any():
+            raise DeviceError(
+                f"{self._logits_RV.runtime.device.label}: the model's logits are not numbers; "
+                "damaged weights, values beyond f16 in the cache, or a fault of the driver"
+            )

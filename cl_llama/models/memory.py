@@ -1,0 +1,101 @@
+"""Plans a model's memory before anything is uploaded: weights, cache and scratch space."""
+
+from dataclasses import dataclass
+
+from cl_llama import ops
+from cl_llama.errors import DeviceMemoryError, RequestError
+from cl_llama.models.model_config import ModelConfig
+from cl_llama.opencl.devices import DeviceInfo
+from cl_llama.opencl.host_memory import available_host_memory_bytes
+
+STEP_TOKENS = 512
+"""Tokens of a step that scratch space is planned for."""
+LOGITS_BYTES = 64 << 20
+"""Logits of a step that scratch space is planned for; a few sequences need far less."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What a model takes of a device, in bytes, and the positions its cache holds."""
+
+    weight_bytes: int
+    scratch_bytes: int
+    cache_bytes_per_block: int
+    num_blocks: int
+
+    @property
+    def cache_bytes(self) -> int:
+        """Keys and values of all layers."""
+        return self.num_blocks * self.cache_bytes_per_block
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.weight_bytes + self.scratch_bytes + self.cache_bytes
+
+
+def plan_memory(config: ModelConfig, device: DeviceInfo, max_seq_len: int | None) -> MemoryPlan:
+    """How much of the device a model takes with a cache for one sequence of `max_seq_len`.
+
+    None is the model's own length, shortened to what fits.
+
+    Raises:
+        DeviceMemoryError: it does not fit; says how much is missing and which length would fit.
+        RequestError: `max_seq_len` is below 1.
+    """
+    if max_seq_len is not None and max_seq_len < 1:
+        raise RequestError(f"max_seq_len must be at least 1, got {max_seq_len}")
+    weights = weight_bytes(config)
+    scratch = scratch_bytes(config)
+    layer_block = config.n_kv_heads * config.head_dim * ops.BLOCK * 2
+    block_bytes = 2 * config.n_layers * layer_block
+    available = device.global_mem_bytes
+    if device.is_cpu:
+        available = min(available, available_host_memory_bytes() or available)
+    fitting = min(
+        max(0, available - weights - scratch) // block_bytes,
+        device.max_alloc_bytes // layer_block,
+    )
+    wanted = -(-(max_seq_len or config.max_seq_len) // ops.BLOCK)
+    if fitting < 1 or (max_seq_len is not None and wanted > fitting):
+        needed = weights + scratch + wanted * block_bytes
+        if fitting >= 1:
+            advice = f"--max-seq-len {fitting * ops.BLOCK} would fit"
+        else:
+            advice = "no context length would fit; choose another device or a smaller model"
+        raise DeviceMemoryError(
+            f"{device.label}: the model needs {_gib(needed)} (weights {_gib(weights)}, cache for "
+            f"{wanted * ops.BLOCK} tokens {_gib(wanted * block_bytes)}, scratch {_gib(scratch)}), "
+            f"{_gib(available)} are available, {_gib(max(0, needed - available))} are missing; "
+            f"{advice}"
+        )
+    return MemoryPlan(weights, scratch, block_bytes, min(wanted, fitting))
+
+
+def weight_bytes(config: ModelConfig) -> int:
+    """Bytes of the weights on the device: matrices f16, norms and biases f32."""
+    D, F, V = config.d_model, config.d_ff, config.vocab_size
+    q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    matrices = config.n_layers * (D * (2 * q + 2 * kv) + 3 * D * F)
+    matrices += V * D * (1 if config.tied_embeddings else 2)
+    vectors = config.n_layers * 2 * D + D
+    vectors += config.n_layers * (
+        config.qkv_bias * (q + 2 * kv)
+        + config.o_bias * D
+        + config.mlp_bias * (2 * F + D)
+        + config.qk_norm * 2 * config.head_dim
+    )
+    return matrices * 2 + vectors * 4
+
+
+def scratch_bytes(config: ModelConfig) -> int:
+    """Bytes of activations for a step of `STEP_TOKENS` tokens."""
+    D, F = config.d_model, config.d_ff
+    q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    tiles, depth, rows = ops.packed_shape(STEP_TOKENS, max(D, F, q))
+    activations = STEP_TOKENS * (2 * D + 2 * q + 2 * kv + 2 * F)
+    return 4 * (activations + tiles * depth * rows) + LOGITS_BYTES
+
+
+def _gib(nbytes: int) -> str:
+    return f"{nbytes / 2**30:.2f} GiB"

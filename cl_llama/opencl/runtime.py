@@ -1,0 +1,206 @@
+"""A device in use: its context, its queue, its memory and its kernels."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from cl_llama.errors import DeviceError, DeviceMemoryError
+from cl_llama.opencl.devices import DeviceInfo
+from cl_llama.opencl.loader import import_pyopencl
+from cl_llama.opencl.programs import build_program
+
+if TYPE_CHECKING:
+    import pyopencl as cl
+
+Family = Literal["portable", "cpu"]
+
+_ARGUMENT_TYPES: dict[str, type[np.generic] | None] = {
+    "b": None,  # buffer
+    "u": np.uint32,
+    "l": np.uint64,
+    "f": np.float32,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceArray:
+    """A dense row-major array in a device's memory; it starts at its buffer's first byte."""
+
+    runtime: "Runtime"
+    buffer: "cl.Buffer"
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array, which its buffer may exceed."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def view(self, *shape: int) -> "DeviceArray":
+        """The first elements of the buffer in another shape."""
+        view = DeviceArray(self.runtime, self.buffer, shape, self.dtype)
+        if view.nbytes > self.buffer.size:
+            raise ValueError(f"view: {shape} has {view.nbytes} bytes, buffer {self.buffer.size}")
+        return view
+
+    def numpy(self) -> NDArray[Any]:
+        """A copy on the host; waits for the commands before it."""
+        out = np.empty(self.shape, self.dtype)
+        if out.nbytes:
+            self.runtime.read(self.buffer, out)
+        return out
+
+
+class Runtime:
+    """One device's context and in-order queue.
+
+    A single thread may use it at a time: OpenCL kernel objects are not thread-safe.
+
+    Args:
+        device: the device to open.
+        max_threads: on CPU devices, the most cores that kernels run on.
+
+    Raises:
+        DeviceError: the driver refuses a context, a queue or the division of its cores.
+    """
+
+    def __init__(self, device: DeviceInfo, max_threads: int | None = None) -> None:
+        self._cl = import_pyopencl()
+        self.device = device
+        self.family: Family = "cpu" if device.is_cpu else "portable"
+        self.compute_units = device.compute_units
+        self._kernels: dict[tuple[Any, ...], cl.Kernel] = {}
+        self._programs: dict[tuple[Any, ...], cl.Program] = {}
+        self._scratch: dict[str, cl.Buffer] = {}
+        handle = device.handle
+        with self._errors("open"):
+            if max_threads is not None and device.is_cpu and max_threads < device.compute_units:
+                by_counts: Any = self._cl.device_partition_property.BY_COUNTS
+                offered: list[Any] = handle.partition_properties
+                if by_counts not in offered:  # llvmpipe crashes if asked
+                    raise DeviceError(f"{device.label}: this driver cannot limit its threads")
+                division: list[Any] = [by_counts, max_threads, 0]
+                handle = handle.create_sub_devices(division)[0]
+                self.compute_units = max_threads
+            self._handle = handle
+            self.context = self._cl.Context([handle])
+            self.queue = self._cl.CommandQueue(self.context, handle)
+
+    def empty(self, shape: Sequence[int], dtype: DTypeLike) -> DeviceArray:
+        """An array of undefined contents.
+
+        Raises:
+            DeviceMemoryError: more than the device allocates at once, or than it has left.
+        """
+        dtype = np.dtype(dtype)
+        return DeviceArray(
+            self, self.allocate(math.prod(shape) * dtype.itemsize), tuple(shape), dtype
+        )
+
+    def allocate(self, nbytes: int) -> "cl.Buffer":
+        """A buffer of at least `nbytes` bytes and at least 64."""
+        nbytes = max(nbytes, 64)
+        if nbytes > self.device.max_alloc_bytes:
+            raise DeviceMemoryError(
+                f"{self.device.label}: a buffer of {nbytes:,} bytes is asked for, "
+                f"at most {self.device.max_alloc_bytes:,} are given at once"
+            )
+        with self._errors(f"allocation of {nbytes:,} bytes"):
+            buffer: cl.Buffer = self._cl.Buffer(self.context, self._cl.mem_flags.READ_WRITE, nbytes)
+            return buffer
+
+    def from_numpy(self, array: NDArray[Any]) -> DeviceArray:
+        """A copy of a host array on the device."""
+        array = np.ascontiguousarray(array)
+        out = self.empty(array.shape, array.dtype)
+        if array.nbytes:
+            self.write(out.buffer, array)
+        return out
+
+    def scratch(self, name: str, shape: Sequence[int], dtype: DTypeLike) -> DeviceArray:
+        """A named array that the next call with its name may overwrite.
+
+        The queue runs in order, so a name serves all layers in turn.
+        """
+        dtype = np.dtype(dtype)
+        nbytes = math.prod(shape) * dtype.itemsize
+        buffer = self._scratch.get(name)
+        if buffer is None or buffer.size < nbytes:
+            self._scratch.pop(name, None)
+            buffer = self._scratch[name] = self.allocate(nbytes)
+        return DeviceArray(self, buffer, tuple(shape), dtype)
+
+    def write(self, buffer: "cl.Buffer", array: NDArray[Any], offset: int = 0) -> None:
+        """Copy a contiguous host array into a buffer at a byte offset; returns when it is read."""
+        with self._errors("write"):
+            self._cl.enqueue_copy(self.queue, buffer, array, dst_offset=offset, is_blocking=True)
+
+    def read(self, buffer: "cl.Buffer", out: NDArray[Any]) -> None:
+        """Fill a contiguous host array from a buffer's start, after the commands before."""
+        with self._errors("read"):
+            self._cl.enqueue_copy(self.queue, out, buffer, is_blocking=True)
+
+    def kernel(
+        self, filename: str, name: str, arguments: str, **defines: int | float | str
+    ) -> "cl.Kernel":
+        """A kernel of a file in kernels/, built on first use and kept.
+
+        `arguments` has a letter an argument: b buffer, u uint, l ulong, f float.
+        """
+        key = (filename, name, *sorted(defines.items()))
+        kernel = self._kernels.get(key)
+        if kernel is None:
+            program_key = (filename, *sorted(defines.items()))
+            program = self._programs.get(program_key)
+            if program is None:
+                program = build_program(self.context, self.device, filename, defines)
+                self._programs[program_key] = program
+            with self._errors(f"kernel {name}"):
+                kernel = self._cl.Kernel(program, name)
+                kernel.set_scalar_arg_dtypes([_ARGUMENT_TYPES[a] for a in arguments])
+            self._kernels[key] = kernel
+        return kernel
+
+    def launch(
+        self,
+        kernel: "cl.Kernel",
+        global_size: tuple[int, ...],
+        local_size: tuple[int, ...] | None,
+        *arguments: Any,
+    ) -> None:
+        """Queue a kernel; arrays are passed as their buffers."""
+        values = [a.buffer if isinstance(a, DeviceArray) else a for a in arguments]
+        try:
+            kernel(self.queue, global_size, local_size, *values)
+        except self._cl.Error as error:
+            raise self._translated(kernel.function_name, error) from error
+
+    def finish(self) -> None:
+        """Wait until everything queued has run."""
+        with self._errors("finish"):
+            self.queue.finish()
+
+    def close(self) -> None:
+        """Wait for the queue and let go of the device's memory and kernels."""
+        self.finish()
+        self._scratch.clear()
+        self._kernels.clear()
+        self._programs.clear()
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (self._cl.Error, MemoryError) as error:
+            raise self._translated(what, error) from error
+
+    def _translated(self, what: str, error: Exception) -> DeviceError:
+        text = " ".join(str(error).split())
+        out_of_memory = isinstance(error, self._cl.MemoryError | MemoryError)
+        kind = DeviceMemoryError if out_of_memory else DeviceError
+        return kind(f"{self.device.label}: {what}: {text}")

@@ -1,0 +1,45 @@
+"""One function an operation: it checks shapes, chooses the kernel and queues it.
+
+Arrays are float32 unless said otherwise. `family` picks the kernels of one family where a test or
+a bench wants to; None is the device's own.
+"""
+
+from cl_llama.ops.attention import (
+    BLOCK,
+    AttentionPlan,
+    KVCache,
+    allocate_cache,
+    attention,
+    plan_attention,
+    rope_store,
+)
+from cl_llama.ops.elementwise import embedding, rmsnorm, swiglu
+from cl_llama.ops.matmul import Product, matmul, matmul_each, packed_shape
+from cl_llama.ops.selection import MAX_TOP_K, argmax, softmax, top_k
+from cl_llama.ops.weight import Segment, Weight, as_f16, upload_matrix, upload_vector
+
+__all__ = [
+    "BLOCK",
+    "MAX_TOP_K",
+    "AttentionPlan",
+    "KVCache",
+    "Product",
+    "Segment",
+    "Weight",
+    "allocate_cache",
+    "argmax",
+    "as_f16",
+    "attention",
+    "embedding",
+    "matmul",
+    "matmul_each",
+    "packed_shape",
+    "plan_attention",
+    "rmsnorm",
+    "rope_store",
+    "softmax",
+    "swiglu",
+    "top_k",
+    "upload_matrix",
+    "upload_vector",
+]

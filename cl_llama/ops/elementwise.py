@@ -1,0 +1,99 @@
+"""Operations on the rows of activations: embedding lookup, RMSNorm, SwiGLU."""
+
+from cl_llama.opencl.runtime import DeviceArray, Family
+from cl_llama.ops.shapes import ceil_div, expect
+from cl_llama.ops.weight import Weight
+
+_GROUP = 64
+_SWIGLU_CHUNK = 1024
+
+
+def embedding(
+    ids_T: DeviceArray, weight: Weight, out_TD: DeviceArray, *, family: Family | None = None
+) -> None:
+    """out[t] = row ids[t] of weight [V, D]; ids are int32, out f32.
+
+    An id outside [0, V) leaves its row of out as it is; callers check ids.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    runtime = ids_T.runtime
+    (T,), D = ids_T.shape, weight.columns
+    expect("embedding", "out_TD", out_TD, (T, D))
+    cpu = (family or runtime.family) == "cpu"
+    filename = "embedding_cpu.cl" if cpu else "embedding.cl"
+    kernel = runtime.kernel(filename, "embedding", "blluubbu")
+    for segment in weight.segments:
+        runtime.launch(
+            kernel,
+            (T,) if cpu else (D, T),
+            (1,) if cpu else None,
+            segment.buffer,
+            segment.offset,
+            segment.row_stride,
+            segment.first_row,
+            segment.rows,
+            ids_T,
+            out_TD,
+            D,
+        )
+
+
+def rmsnorm(
+    x_TD: DeviceArray,
+    weight_D: DeviceArray,
+    eps: float,
+    out_RD: DeviceArray,
+    rows_R: DeviceArray | None = None,
+    *,
+    family: Family | None = None,
+) -> None:
+    """out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight, all f32 (Zhang and Sennrich, 2019).
+
+    With `rows_R` (int32 [R]) row r of out is that of x[rows[r]]; without, out may be x itself.
+    Per-head norms pass queries or keys as rows of one head each.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    runtime = x_TD.runtime
+    T, D = x_TD.shape
+    R = T if rows_R is None else rows_R.shape[0]
+    expect("rmsnorm", "weight_D", weight_D, (D,))
+    expect("rmsnorm", "out_RD", out_RD, (R, D))
+    cpu = (family or runtime.family) == "cpu"
+    if cpu:
+        kernel = runtime.kernel("rmsnorm_cpu.cl", "rmsnorm", "bbbbufu")
+    else:
+        kernel = runtime.kernel("rmsnorm.cl", "rmsnorm", "bbbbufu", GROUP=_GROUP)
+    runtime.launch(
+        kernel,
+        (R,) if cpu else (R * _GROUP,),
+        (1,) if cpu else (_GROUP,),
+        x_TD,
+        weight_D,
+        weight_D if rows_R is None else rows_R,
+        out_RD,
+        D,
+        eps,
+        int(rows_R is not None),
+    )
+
+
+def swiglu(gate_TF: DeviceArray, up_TF: DeviceArray, *, family: Family | None = None) -> None:
+    """gate = silu(gate) * up in place, f32 (Shazeer, 2020).
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    runtime = gate_TF.runtime
+    expect("swiglu", "up_TF", up_TF, gate_TF.shape)
+    T, F = gate_TF.shape
+    if (family or runtime.family) == "cpu":
+        kernel = runtime.kernel("swiglu_cpu.cl", "swiglu", "bbu", CHUNK=_SWIGLU_CHUNK)
+        items, local = (ceil_div(T * F, _SWIGLU_CHUNK),), (1,)
+        runtime.launch(kernel, items, local, gate_TF, up_TF, T * F)
+    else:
+        kernel = runtime.kernel("swiglu.cl", "swiglu", "bbu")
+        runtime.launch(kernel, (T * F,), None, gate_TF, up_TF, T * F)

@@ -1,0 +1,119 @@
+"""A weight matrix in a device's memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cl_llama.errors import CheckpointError, DeviceMemoryError
+from cl_llama.opencl.runtime import DeviceArray, Runtime
+
+if TYPE_CHECKING:
+    import pyopencl as cl
+
+_UPLOAD_BYTES = 32 << 20
+"""Rows are copied in pieces of about this size, so that little host memory is in use at once."""
+
+
+class RowSource(Protocol):
+    """A host tensor that gives its rows piece by piece, as checkpoints do."""
+
+    @property
+    def name(self) -> str:
+        """What error messages call it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its dimensions; rows run along the first."""
+
+    def read_rows(self, start: int, stop: int) -> NDArray[np.generic]:
+        """Rows [start, stop), float16 or float32."""
+
+    def release(self) -> None:
+        """Drop what reading brought into memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """Consecutive rows of a matrix: f16, row n at `offset + n * row_stride` elements."""
+
+    buffer: "cl.Buffer"
+    offset: int
+    row_stride: int
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """A matrix [N, D] of f16, in one buffer or split by rows over several.
+
+    A device that allocates less at once than the matrix needs has it in several.
+    """
+
+    runtime: Runtime
+    segments: tuple[Segment, ...]
+    rows: int
+    columns: int
+
+
+def upload_matrix(
+    runtime: Runtime, source: RowSource, on_bytes: Callable[[int], None] | None = None
+) -> Weight:
+    """Copy a matrix [N, D] to the device as f16.
+
+    `on_bytes` is called with the number of f16 bytes after each piece.
+
+    Raises:
+        CheckpointError: a value that f16 cannot hold; names the tensor.
+        DeviceMemoryError: a single row exceeds what the device allocates at once.
+    """
+    rows, columns = source.shape
+    row_bytes = columns * 2
+    if row_bytes > runtime.device.max_alloc_bytes:
+        raise DeviceMemoryError(
+            f"{source.name}: a row has {row_bytes:,} bytes, {runtime.device.label} allocates "
+            f"at most {runtime.device.max_alloc_bytes:,} at once"
+        )
+    segment_rows = min(rows, runtime.device.max_alloc_bytes // row_bytes)
+    piece_rows = max(1, _UPLOAD_BYTES // row_bytes)
+    segments = []
+    for first in range(0, rows, segment_rows):
+        count = min(segment_rows, rows - first)
+        buffer = runtime.allocate(count * row_bytes)
+        for start in range(first, first + count, piece_rows):
+            stop = min(start + piece_rows, first + count)
+            piece = as_f16(source.name, source.read_rows(start, stop))
+            runtime.write(buffer, piece, offset=(start - first) * row_bytes)
+            if on_bytes is not None:
+                on_bytes(piece.nbytes)
+        segments.append(Segment(buffer, 0, columns, first, count))
+    source.release()
+    return Weight(runtime, tuple(segments), rows, columns)
+
+
+def upload_vector(runtime: Runtime, source: RowSource) -> DeviceArray:
+    """Copy a vector [D], a norm or a bias, to the device as f32."""
+    vector = source.read_rows(0, source.shape[0]).astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise CheckpointError(f"{source.name}: holds a value that is not finite; damaged file?")
+    source.release()
+    return runtime.from_numpy(vector)
+
+
+def as_f16(name: str, values: NDArray[np.generic]) -> NDArray[np.float16]:
+    """Values rounded to f16, contiguous; f16 passes through unchanged.
+
+    Raises:
+        CheckpointError: a value beyond f16's range (65,504), or not finite.
+    """
+    if values.dtype == np.float16:
+        return np.ascontiguousarray(values, dtype=np.float16)
+    largest = float(np.max(np.abs(values), initial=0.0))
+    if not largest < 65520.0:  # what rounds to infinity; NaN fails too
+        raise CheckpointError(
+            f"{name}: holds {largest:g}, f16 ends at 65504; this model's weights need a wider type"
+        )
+    return values.astype(np.float16)

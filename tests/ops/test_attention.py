@@ -1,0 +1,114 @@
+"""Rotary positions and attention through block tables, against float64."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from cl_llama import ops
+from cl_llama.opencl.runtime import Family, Runtime
+from tests import reference
+from tests.ops.guarded import Guarded, assert_close
+
+
+@dataclass(frozen=True)
+class Case:
+    """New tokens and first position of each sequence; heads, key heads, head width, window."""
+
+    spans: tuple[tuple[int, int], ...]
+    H: int = 4
+    G: int = 2
+    K: int = 16
+    window: int | None = None
+
+
+CASES = [
+    Case(((1, 0),)),
+    Case(((1, 31),)),
+    Case(((1, 32),), K=8),
+    Case(((1, 200),), H=3, G=1, K=10),
+    Case(((5, 0),), K=64),
+    Case(((33, 0),), H=9, G=3, K=64),
+    Case(((7, 60),), H=2, G=2, K=80),
+    Case(((40, 30), (1, 5), (1, 64), (3, 0)), K=32),
+    Case(((1, 100), (1, 0), (1, 33)), H=8, G=1, K=128),
+    Case(((1, 90),), window=16),
+    Case(((1, 63),), window=1),
+    Case(((50, 0),), window=20, K=48),
+    Case(((9, 91), (1, 70)), H=6, G=2, window=33, K=64),
+    Case(((20, 3),), H=2, G=1, K=256),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_attention(runtime: Runtime, family: Family, case: Case) -> None:
+    rng = np.random.default_rng(case.K * 101 + case.H)
+    H, G, K = case.H, case.G, case.K
+    T = sum(count for count, _ in case.spans)
+    q_THK = (rng.standard_normal((T, H, K)) * 2).astype(np.float32)
+    lengths = [count + position for count, position in case.spans]
+    blocks_of = [-(-length // ops.BLOCK) for length in lengths]
+    total = sum(blocks_of) + 3
+    order = rng.permutation(total)
+    # NaN everywhere that no sequence has written: reading it shows.
+    keys = np.full((total, G, ops.BLOCK, K), np.nan, np.float16)
+    values = np.full_like(keys, np.nan)
+    tables = np.full((len(lengths), max(blocks_of) + 1), -1, np.int32)
+    expected, first_block, token = [], 0, 0
+    for b, ((count, position), length) in enumerate(zip(case.spans, lengths, strict=True)):
+        k_SGK = rng.standard_normal((length, G, K)).astype(np.float16)
+        v_SGK = rng.standard_normal((length, G, K)).astype(np.float16)
+        table = order[first_block : first_block + blocks_of[b]]
+        first_block += blocks_of[b]
+        tables[b, : len(table)] = table
+        for s in range(length):
+            keys[table[s // ops.BLOCK], :, s % ops.BLOCK] = k_SGK[s]
+            values[table[s // ops.BLOCK], :, s % ops.BLOCK] = v_SGK[s]
+        positions = np.arange(position, length)
+        q = q_THK[token : token + count]
+        expected.append(reference.attention(q, k_SGK, v_SGK, positions, case.window))
+        token += count
+    plan = ops.plan_attention(
+        runtime, case.spans, runtime.from_numpy(tables), H // G, family=family
+    )
+    cache = ops.KVCache(runtime.from_numpy(keys), runtime.from_numpy(values))
+    out = Guarded(runtime, np.full((T, H, K), np.nan, np.float32))
+    ops.attention(runtime.from_numpy(q_THK), cache, plan, out.array, window=case.window)
+    # float32 scores of about |q| |k| = 2 sqrt(K): errors of some 1e-6 in the exponent.
+    assert_close(out.numpy(), np.concatenate(expected), 2e-5)
+
+
+@pytest.mark.parametrize("adjacent", [False, True])
+@pytest.mark.parametrize("K", [2, 10, 64, 80])
+def test_rope_store(runtime: Runtime, family: Family, K: int, adjacent: bool) -> None:
+    rng = np.random.default_rng(K)
+    T, H, G, blocks = 5, 6, 3, 4
+    q_THK = rng.standard_normal((T, H, K)).astype(np.float32)
+    k_TGK = rng.standard_normal((T, G, K)).astype(np.float32)
+    v_TGK = rng.standard_normal((T, G, K)).astype(np.float32)
+    angle = rng.uniform(-3, 3, (T, K // 2))
+    angles = np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)
+    slots_T = np.array([0, 31, 32, 127, 70], np.int32)
+    q = Guarded(runtime, q_THK)
+    before = np.full((blocks, G, ops.BLOCK, K), 7.0, np.float16)
+    keys, values = Guarded(runtime, before), Guarded(runtime, before)
+    ops.rope_store(
+        q.array,
+        runtime.from_numpy(k_TGK),
+        runtime.from_numpy(v_TGK),
+        runtime.from_numpy(angles),
+        runtime.from_numpy(slots_T),
+        ops.KVCache(keys.array, values.array),
+        adjacent=adjacent,
+        family=family,
+    )
+    pairing = "adjacent" if adjacent else "half"
+    assert_close(q.numpy(), reference.rope(q_THK, angles, pairing), 1e-6)
+    expected_k, expected_v = before.copy(), before.copy()
+    rotated = reference.rope(k_TGK, angles, pairing)
+    for t, slot in enumerate(slots_T):
+        expected_k[slot // ops.BLOCK, :, slot % ops.BLOCK] = rotated[t]
+        expected_v[slot // ops.BLOCK, :, slot % ops.BLOCK] = v_TGK[t]
+    # One unit in f16's last place, where float32 and float64 round to different neighbours.
+    assert_close(keys.numpy().astype(np.float64), expected_k.astype(np.float64), 1e-3)
+    np.testing.assert_array_equal(values.numpy(), expected_v)

@@ -1,0 +1,69 @@
+"""Embedding lookup, RMSNorm and SwiGLU against float64."""
+
+import numpy as np
+import pytest
+
+from cl_llama import ops
+from cl_llama.opencl.runtime import Family, Runtime
+from tests import reference
+from tests.ops.guarded import Guarded, assert_close
+
+WIDTHS = [1, 8, 15, 16, 17, 100, 1040]
+
+
+@pytest.mark.parametrize("D", WIDTHS)
+@pytest.mark.parametrize("segment_rows", [23, 7])
+def test_embedding(runtime: Runtime, family: Family, D: int, segment_rows: int) -> None:
+    rng = np.random.default_rng(D)
+    w_VD = rng.standard_normal((23, D)).astype(np.float16)
+    ids_T = np.array([0, 22, 7, 6, 7, 13, 14], np.int32)
+    segments = tuple(
+        ops.Segment(runtime.from_numpy(rows).buffer, 0, D, first, len(rows))
+        for first in range(0, 23, segment_rows)
+        for rows in [w_VD[first : first + segment_rows]]
+    )
+    out = Guarded(runtime, np.full((len(ids_T), D), np.nan, np.float32))
+    weight = ops.Weight(runtime, segments, 23, D)
+    ops.embedding(runtime.from_numpy(ids_T), weight, out.array, family=family)
+    np.testing.assert_array_equal(out.numpy(), w_VD[ids_T].astype(np.float32))
+
+
+@pytest.mark.parametrize("D", WIDTHS)
+@pytest.mark.parametrize("gather", [False, True])
+def test_rmsnorm(runtime: Runtime, family: Family, D: int, gather: bool) -> None:
+    rng = np.random.default_rng(D)
+    x_TD = (rng.standard_normal((5, D)) * 3).astype(np.float32)
+    x_TD[3] = 0.0  # eps alone keeps this row finite
+    w_D = rng.standard_normal(D).astype(np.float32)
+    rows = np.array([4, 0, 3], np.int32) if gather else None
+    source = x_TD if rows is None else x_TD[rows]
+    out = Guarded(runtime, np.full(source.shape, np.nan, np.float32))
+    ops.rmsnorm(
+        runtime.from_numpy(x_TD),
+        runtime.from_numpy(w_D),
+        1e-5,
+        out.array,
+        None if rows is None else runtime.from_numpy(rows),
+        family=family,
+    )
+    assert_close(out.numpy(), reference.rmsnorm(source, w_D, 1e-5), 2e-6)
+
+
+def test_rmsnorm_in_place(runtime: Runtime, family: Family) -> None:
+    rng = np.random.default_rng(0)
+    x_TD = rng.standard_normal((6, 40)).astype(np.float32)
+    w_D = rng.standard_normal(40).astype(np.float32)
+    x = Guarded(runtime, x_TD)
+    ops.rmsnorm(x.array, runtime.from_numpy(w_D), 1e-6, x.array, family=family)
+    assert_close(x.numpy(), reference.rmsnorm(x_TD, w_D, 1e-6), 2e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (1, 17), (3, 100), (2, 1024), (3, 1031)])
+def test_swiglu(runtime: Runtime, family: Family, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(shape[1])
+    gate_TF = (rng.standard_normal(shape) * 4).astype(np.float32)
+    up_TF = rng.standard_normal(shape).astype(np.float32)
+    gate_TF[0, 0] = -200.0  # exp overflows: silu tends to zero, not to NaN
+    gate = Guarded(runtime, gate_TF)
+    ops.swiglu(gate.array, runtime.from_numpy(up_TF), family=family)
+    assert_close(gate.numpy(), reference.swiglu(gate_TF, up_TF), 2e-6)
