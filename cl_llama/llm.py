@@ -87,7 +87,7 @@ class Llama:
         tokenizer_path: str | Path | None = None,
         param_path: str | Path | None = None,
         max_seq_len: int | None = None,
-        precision: Literal["high", "fast"] | None = None,
+        precision: Literal["high"] | None = None,
         progress: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Self:
@@ -96,47 +96,46 @@ class Llama:
         device: an index of `list_devices()`, a part of a device's name, or None for the best one.
         tokenizer_path: a tokenizer's file or folder, where it does not lie beside the model.
         param_path: stands in for the model's config.json or params.json. max_seq_len: None takes
-        the model's own, shortened to what fits the device. precision: "high" or "fast"; None is the
-        weight format's default. progress: show a download's. on_progress: called with the share
-        of the weights that is loaded, 0 to 1.
+        the model's own, shortened to what fits the device. precision: "high", the default, is
+        float32 throughout on float16 weights. progress: show a download's. on_progress: called
+        with the share of the weights that is loaded, 0 to 1.
 
         Raises ClLlamaError: CheckpointError, TokenizerError, DeviceError by what is wrong.
         """
+        # Imported here, so that a Llama over another model never needs OpenCL.
         from cl_llama.checkpoints import open_checkpoint, resolve_model
-        from cl_llama.demo import model_path
         from cl_llama.models.config import config_from_checkpoint
         from cl_llama.models.loading import load_model
         from cl_llama.models.weights import map_tensors
         from cl_llama.opencl.devices import select_device
         from cl_llama.opencl.runtime import Runtime
 
-        path = (
-            model_path()
-            if path_or_repo_id is None
-            else resolve_model(str(path_or_repo_id), progress=progress)
-        )
+        if precision not in (None, "high"):
+            raise RequestError(f'precision must be "high", got {precision!r}')
+        if path_or_repo_id is None:
+            from cl_llama.demo import model_path
+
+            path = model_path()
+        else:
+            path = resolve_model(str(path_or_repo_id), progress=progress)
         resources = ExitStack()
         try:
-            checkpoint = resources.enter_context(open_checkpoint(path, param_path=param_path))
-            config = config_from_checkpoint(checkpoint)
-            tokenizer_file = tokenizer_path or checkpoint.tokenizer_path
-            tokenizer = None if tokenizer_file is None else load_tokenizer(tokenizer_file)
-            _check_vocabulary(tokenizer, config)
+            with open_checkpoint(path, param_path=param_path) as checkpoint:
+                config = config_from_checkpoint(checkpoint)
+                tokenizer_file = tokenizer_path or checkpoint.tokenizer_path
+                tokenizer = None if tokenizer_file is None else load_tokenizer(tokenizer_file)
+                _check_vocabulary(tokenizer, config)
+                tensors = map_tensors(config, checkpoint)
+                runtime = Runtime(select_device(device))
+                resources.callback(runtime.close)
+                model = load_model(
+                    config, tensors, runtime, max_seq_len=max_seq_len, on_progress=on_progress
+                )
             end_ids = None
             if checkpoint.format == "llama2c" and tokenizer is not None:
                 # llama2.c trains on texts with nothing but a BOS token between them.
                 bos_id = tokenizer.bos_id
                 end_ids = tokenizer.eos_ids if bos_id is None else (*tokenizer.eos_ids, bos_id)
-            tensors = map_tensors(config, checkpoint)
-            runtime = Runtime(select_device(device))
-            resources.callback(runtime.close)
-            model = load_model(
-                config,
-                tensors,
-                runtime,
-                max_seq_len=max_seq_len,
-                on_progress=on_progress,
-            )
             return cls(
                 model, tokenizer, max_seq_len=max_seq_len, end_ids=end_ids, resources=resources
             )

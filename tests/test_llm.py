@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cl_llama.engine.params import SamplingParams
-from cl_llama.errors import DeviceError, RequestError, TokenizerError
+from cl_llama.errors import CheckpointError, DeviceError, RequestError, TokenizerError
 from cl_llama.llm import Llama
 from cl_llama.tokenizers.bytewise import BytewiseTokenizer
 from cl_llama.tokenizers.streaming import LeadingSpace
@@ -391,6 +392,35 @@ def test_a_dropped_model_closes_itself_but_not_under_its_streams():
     del stream
     gc.collect()
     assert not engine_threads()
+
+
+def test_a_loaded_model_tells_the_story(shared_data: Callable[[str], Path]):
+    story = shared_data("stories260K.greedy200.txt").read_text()
+    tokenizer = shared_data("tok512.model")
+    shares: list[float] = []
+    with Llama.from_pretrained(
+        shared_data("stories260K.bin"),
+        tokenizer_path=tokenizer,
+        on_progress=shares.append,
+    ) as llm:
+        completion = llm.generate("", greedy(200))
+        assert completion.text.strip() == story.strip()
+        ids = [*completion.prompt_token_ids, *completion.token_ids]
+        assert llm.logits(ids)[:-1].argmax(axis=1).tolist() == ids[1:]
+        middle = len(story) // 2
+        assert llm.generate(story[:middle], greedy(20)).text in story
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_a_failed_load_leaves_nothing_behind(shared_data: Callable[[str], Path]):
+    model = shared_data("stories260K.bin")
+    with pytest.raises(TokenizerError, match="has 32000 tokens, the model only 512"):
+        Llama.from_pretrained(model, tokenizer_path=shared_data("llama2_tokenizer.model"))
+    with pytest.raises(RequestError, match='precision must be "high"'):
+        Llama.from_pretrained(model, precision="fast")
+    with pytest.raises(CheckpointError):
+        Llama.from_pretrained(model.parent / "missing.bin")
 
 
 def test_a_program_that_forgets_to_close_ends():
