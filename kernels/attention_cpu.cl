@@ -62,7 +62,7 @@ __kernel void attention(__global const float *q_THK, __global const half *k_cach
     }
 
     uint first = position + row0 / heads, last = position + (row0 + rows - 1) / heads;
-    uint begin = window > 0 && first + 1 > window ? first + 1 - window : 0;
+    uint begin = window > 0 ? max((int)(first + 1) - (int)window, 0) : 0;
     for (uint block = begin / BLOCK; block <= last / BLOCK; block++) {
         ulong cached = ((ulong)table[block] * G + g) * (BLOCK * K);
         uint count = min((uint)BLOCK, last + 1 - block * BLOCK);

@@ -36,7 +36,7 @@ __kernel void attention_decode(__global const float *q_THK, __global const half 
     float highest = -FLT_MAX, total = 0.0f;
     barrier(CLK_LOCAL_MEM_FENCE); // q is written before it is read
 
-    uint begin = window > 0 && position + 1 > window ? position + 1 - window : 0;
+    uint begin = window > 0 ? max((int)(position + 1) - (int)window, 0) : 0;
     for (uint s0 = begin; s0 <= position; s0 += GROUP) {
         uint s = s0 + item, count = min((uint)GROUP, position + 1 - s0);
         float score = -INFINITY;

@@ -44,7 +44,7 @@ __kernel void attention_prefill(__global const float *q_THK, __global const half
     float highest = -FLT_MAX, sum = 0.0f; // of row `item`, in the first ROWS items
 
     uint first = position + row0 / heads, last = position + (row0 + rows - 1) / heads;
-    uint begin = window > 0 && first + 1 > window ? first + 1 - window : 0;
+    uint begin = window > 0 ? max((int)(first + 1) - (int)window, 0) : 0;
     for (uint s0 = begin / KEYS * KEYS; s0 <= last; s0 += KEYS) {
         ulong source = (((ulong)table[s0 / BLOCK] * G + g) * BLOCK + s0 % BLOCK) * K;
         uint count = min((uint)KEYS, last + 1 - s0);

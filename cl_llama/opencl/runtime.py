@@ -56,6 +56,14 @@ class DeviceArray:
         return out
 
 
+def family_of(device: DeviceInfo) -> Family:
+    """The kernels that suit a device: on the host's cores one work-item streams whole rows.
+
+    llvmpipe runs on them too, but as a GPU would: a work-item is one lane of a vector.
+    """
+    return "cpu" if device.is_cpu and "llvmpipe" not in device.name.lower() else "portable"
+
+
 class Runtime:
     """One device's context and in-order queue.
 
@@ -72,7 +80,7 @@ class Runtime:
     def __init__(self, device: DeviceInfo, max_threads: int | None = None) -> None:
         self._cl = import_pyopencl()
         self.device = device
-        self.family: Family = "cpu" if device.is_cpu else "portable"
+        self.family = family_of(device)
         self.compute_units = device.compute_units
         self._kernels: dict[tuple[Any, ...], cl.Kernel] = {}
         self._programs: dict[tuple[Any, ...], cl.Program] = {}
@@ -81,7 +89,7 @@ class Runtime:
         with self._errors("open"):
             if max_threads is not None and device.is_cpu and max_threads < device.compute_units:
                 by_counts: Any = self._cl.device_partition_property.BY_COUNTS
-                offered: list[Any] = handle.partition_properties
+                offered: Any = handle.partition_properties
                 if by_counts not in offered:  # llvmpipe crashes if asked
                     raise DeviceError(f"{device.label}: this driver cannot limit its threads")
                 division: list[Any] = [by_counts, max_threads, 0]
