@@ -87,7 +87,8 @@ class Llama:
         tokenizer_path: str | Path | None = None,
         param_path: str | Path | None = None,
         max_seq_len: int | None = None,
-        precision: Literal["high"] | None = None,
+        precision: Literal["high", "fast"] | None = None,
+        max_threads: int | None = None,
         progress: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Self:
@@ -97,10 +98,13 @@ class Llama:
         tokenizer_path: a tokenizer's file or folder, where it does not lie beside the model.
         param_path: stands in for the model's config.json or params.json. max_seq_len: None takes
         the model's own, shortened to what fits the device. precision: "high", the default, is
-        float32 throughout on float16 weights. progress: show a download's. on_progress: called
-        with the share of the weights that is loaded, 0 to 1.
+        float32 throughout on float16 weights; "fast" permits matrix units of lower precision where
+        a kernel has them, which none has yet, so that both give the same. max_threads: on a CPU
+        device, the most of its cores to use; other devices ignore it. progress: show a download's.
+        on_progress: called with the share of the weights that is loaded, 0 to 1.
 
-        Raises ClLlamaError: CheckpointError, TokenizerError, DeviceError by what is wrong.
+        Raises ClLlamaError: CheckpointError, TokenizerError, DeviceError, RequestError by what is
+        wrong.
         """
         # Imported here, so that a Llama over another model never needs OpenCL.
         from cl_llama.checkpoints import open_checkpoint, resolve_model
@@ -110,8 +114,10 @@ class Llama:
         from cl_llama.opencl.devices import select_device
         from cl_llama.opencl.runtime import Runtime
 
-        if precision not in (None, "high"):
-            raise RequestError(f'precision must be "high", got {precision!r}')
+        if precision not in (None, "high", "fast"):
+            raise RequestError(f'precision must be "high" or "fast", got {precision!r}')
+        if max_threads is not None and max_threads < 1:
+            raise RequestError(f"max_threads must be at least 1, got {max_threads}")
         if path_or_repo_id is None:
             from cl_llama.demo import model_path
 
@@ -126,7 +132,7 @@ class Llama:
                 tokenizer = None if tokenizer_file is None else load_tokenizer(tokenizer_file)
                 _check_vocabulary(tokenizer, config)
                 tensors = map_tensors(config, checkpoint)
-                runtime = Runtime(select_device(device))
+                runtime = Runtime(select_device(device), max_threads)
                 resources.callback(runtime.close)
                 model = load_model(
                     config, tensors, runtime, max_seq_len=max_seq_len, on_progress=on_progress

@@ -15,10 +15,12 @@ import pytest
 from cl_llama.engine.params import SamplingParams
 from cl_llama.errors import CheckpointError, DeviceError, RequestError, TokenizerError
 from cl_llama.llm import Llama
+from cl_llama.opencl.devices import DeviceInfo
 from cl_llama.tokenizers.bytewise import BytewiseTokenizer
 from cl_llama.tokenizers.streaming import LeadingSpace
 from tests.paged_model import PagedModel, expected_greedy, expected_logits
 
+FIXTURE = Path(__file__).parent / "fixtures" / "llama3-gqa"
 SPECIALS = ["<unk>", "<s>", "</s>"]
 WORDS = [
     " Once",
@@ -417,10 +419,39 @@ def test_a_failed_load_leaves_nothing_behind(shared_data: Callable[[str], Path])
     model = shared_data("stories260K.bin")
     with pytest.raises(TokenizerError, match="has 32000 tokens, the model only 512"):
         Llama.from_pretrained(model, tokenizer_path=shared_data("llama2_tokenizer.model"))
-    with pytest.raises(RequestError, match='precision must be "high"'):
-        Llama.from_pretrained(model, precision="fast")
     with pytest.raises(CheckpointError):
         Llama.from_pretrained(model.parent / "missing.bin")
+
+
+def test_parameters_that_from_pretrained_refuses():
+    with pytest.raises(RequestError, match="""precision must be "high" or "fast", got 'faster'"""):
+        Llama.from_pretrained(FIXTURE, precision="faster")
+    with pytest.raises(RequestError, match="max_threads must be at least 1, got 0"):
+        Llama.from_pretrained(FIXTURE, max_threads=0)
+
+
+def test_fast_equals_high_while_no_kernel_has_a_faster_variant(device: DeviceInfo):
+    logits = []
+    for precision in (None, "high", "fast"):
+        with Llama.from_pretrained(FIXTURE, device=device.index, precision=precision) as llm:
+            logits.append(llm.logits(list(range(40))))
+    np.testing.assert_array_equal(logits[0], logits[1])
+    np.testing.assert_array_equal(logits[0], logits[2])
+
+
+def test_fewer_threads_give_the_same(device: DeviceInfo):
+    if "llvmpipe" in device.name:
+        with pytest.raises(DeviceError, match="cannot limit its threads"):
+            Llama.from_pretrained(FIXTURE, device=device.index, max_threads=1)
+        return
+    logits = []
+    for max_threads in (None, 1, 10**6):
+        with Llama.from_pretrained(FIXTURE, device=device.index, max_threads=max_threads) as llm:
+            if max_threads == 1 and device.is_cpu:
+                assert llm.engine.model.runtime.compute_units == 1
+            logits.append(llm.logits(list(range(40))))
+    np.testing.assert_array_equal(logits[0], logits[1])
+    np.testing.assert_array_equal(logits[0], logits[2])
 
 
 def test_a_program_that_forgets_to_close_ends():
