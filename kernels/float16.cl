@@ -3,7 +3,7 @@
 #ifndef FLOAT16_CL
 #define FLOAT16_CL
 
-#ifdef FP_FAST_FMAF
+#if defined(FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) // PoCL defines the processor's own only
 #define MULTIPLY_ADD fma
 #else
 #define MULTIPLY_ADD mad

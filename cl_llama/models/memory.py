@@ -10,8 +10,8 @@ from cl_llama.opencl.host_memory import available_host_memory_bytes
 
 STEP_TOKENS = 512
 """Tokens of a step that scratch space is planned for."""
-LOGITS_BYTES = 64 << 20
-"""Logits of a step that scratch space is planned for; a few sequences need far less."""
+LOGITS_ROWS = 160
+"""Rows of logits of a step that scratch space is planned for."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def scratch_bytes(config: ModelConfig) -> int:
     q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
     tiles, depth, rows = ops.packed_shape(STEP_TOKENS, max(D, F, q))
     activations = STEP_TOKENS * (2 * D + 2 * q + 2 * kv + 2 * F)
-    return 4 * (activations + tiles * depth * rows) + LOGITS_BYTES
+    logits = LOGITS_ROWS * config.vocab_size
+    return 4 * (activations + tiles * depth * rows + logits)
 
 
 def _gib(nbytes: int) -> str:

@@ -16,6 +16,7 @@ from cl_llama.ops.attention import (
 from cl_llama.ops.elementwise import embedding, rmsnorm, swiglu
 from cl_llama.ops.matmul import Product, matmul, matmul_each, packed_shape
 from cl_llama.ops.selection import MAX_TOP_K, argmax, softmax, top_k
+from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment, Weight, as_f16, upload_matrix, upload_vector
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "argmax",
     "as_f16",
     "attention",
+    "ceil_div",
     "embedding",
     "matmul",
     "matmul_each",
