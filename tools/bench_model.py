@@ -26,11 +26,9 @@ from cl_llama.models.weights import map_tensors
 from cl_llama.opencl.devices import select_device
 from cl_llama.opencl.runtime import DeviceArray, Runtime
 
-_READ_BYTES = 1 << 30
-
 
 class ReadBandwidth:
-    """A streaming read over 1 GiB, split over several buffers where the device needs it."""
+    """A streaming read over buffers, several where the device cannot allocate as one."""
 
     def __init__(self, runtime: Runtime, buffers: list[DeviceArray]) -> None:
         self._runtime = runtime
@@ -64,7 +62,7 @@ def step_seconds(model: Llama, tokens: int, start: int) -> float:
     return time.perf_counter() - began
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Load, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
@@ -72,7 +70,8 @@ def main() -> int:
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--decode-tokens", type=int, default=8, help="tokens of a repetition")
     parser.add_argument("--repetitions", type=int, default=5)
-    args = parser.parse_args()
+    parser.add_argument("--read-mib", type=int, default=1024, help="what the read kernel reads")
+    args = parser.parse_args(argv)
 
     device = select_device(args.device)
     began = time.perf_counter()
@@ -91,8 +90,8 @@ def main() -> int:
         for _ in range(args.repetitions)
     ]
     peak_run = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    largest = min(_READ_BYTES, device.max_alloc_bytes // 2)
-    pieces = ops.ceil_div(_READ_BYTES, largest)
+    largest = min(args.read_mib << 20, device.max_alloc_bytes // 2)
+    pieces = ops.ceil_div(args.read_mib << 20, largest)
     reader = ReadBandwidth(
         runtime, [runtime.from_numpy(np.ones(largest // 4, np.uint32)) for _ in range(pieces)]
     )

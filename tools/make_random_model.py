@@ -65,14 +65,14 @@ def tensor_shapes(config: dict[str, int]) -> dict[str, tuple[int, ...]]:
     return shapes | {"model.norm.weight": (D,), "lm_head.weight": (V, D)}
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Write config.json and model.safetensors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--max-seq-len", type=int, default=2048)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.folder.exists():
         parser.error(f"{args.folder} exists already")
     args.folder.mkdir(parents=True)

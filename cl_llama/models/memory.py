@@ -14,6 +14,10 @@ LOGITS_ROWS = 160
 """Rows of logits of a step that scratch space is planned for."""
 
 
+_SHARE = 0.95
+"""Of the memory there is, what a model may take; drivers and the system need some, too."""
+
+
 @dataclass(frozen=True)
 class MemoryPlan:
     """What a model takes of a device, in bytes, and the positions its cache holds."""
@@ -52,6 +56,7 @@ def plan_memory(config: ModelConfig, device: DeviceInfo, max_seq_len: int | None
     available = device.global_mem_bytes
     if device.is_cpu:
         available = min(available, available_host_memory_bytes() or available)
+    available = int(available * _SHARE)
     fitting = min(
         max(0, available - weights - scratch) // block_bytes,
         device.max_alloc_bytes // layer_block,
