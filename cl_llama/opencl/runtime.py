@@ -160,10 +160,10 @@ class Runtime:
 
         `arguments` has a letter an argument: b buffer, u uint, l ulong, f float.
         """
-        key = (filename, name, *sorted(defines.items()))
+        key = (filename, name, *defines.items())
         kernel = self._kernels.get(key)
         if kernel is None:
-            program_key = (filename, *sorted(defines.items()))
+            program_key = (filename, *defines.items())
             program = self._programs.get(program_key)
             if program is None:
                 program = build_program(self.context, self.device, filename, defines)
