@@ -5,11 +5,7 @@ import struct
 from pathlib import Path
 
 from cl_llama.errors import TokenizerError
-from cl_llama.tokenizers.hf import load_hf
-from cl_llama.tokenizers.llama2c import Llama2cTokenizer
 from cl_llama.tokenizers.protocol import Tokenizer
-from cl_llama.tokenizers.sentencepiece import SentencePieceTokenizer
-from cl_llama.tokenizers.tiktoken import TiktokenTokenizer
 
 FOLDER_ORDER = ("tokenizer.json", "tokenizer.model", "tokenizer.bin")
 
@@ -29,13 +25,22 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise TokenizerError(
             f"{file}: expected a tokenizer file, could not read it ({error.strerror})"
         ) from error
+    # Only the library that this kind needs is imported: a start waits for it.
     if data.lstrip()[:1] == b"{":
+        from cl_llama.tokenizers.hf import load_hf
+
         return load_hf(data, file)
     if _RANK_LINE.match(data):
+        from cl_llama.tokenizers.tiktoken import TiktokenTokenizer
+
         return TiktokenTokenizer(data, file)
     if _is_sentencepiece(data):
+        from cl_llama.tokenizers.sentencepiece import SentencePieceTokenizer
+
         return SentencePieceTokenizer(data, file)
     if _is_llama2c(data):
+        from cl_llama.tokenizers.llama2c import Llama2cTokenizer
+
         return Llama2cTokenizer(data, file)
     raise TokenizerError(
         f"{file}: expected a tokenizer (tokenizer.json, a SentencePiece or tiktoken model, or "
