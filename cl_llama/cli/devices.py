@@ -4,14 +4,13 @@ import argparse
 import json
 import os
 import sys
-from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from cl_llama.opencl.devices import DeviceInfo, Inventory, take_inventory
 from cl_llama.opencl.install_hint import install_hint
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _DESCRIPTION = """List the OpenCL devices. The number is what --opencl-device and Python's device=
 take; a part of the platform's or device's name works too. The device marked * is used when none is
@@ -41,10 +40,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([_as_json(device) for device in inventory.devices], indent=2))
     elif inventory.devices:
+        from rich.console import Console
+
         # Piped to grep or a file, a line stays whole.
         narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
         console = Console(width=None if narrow else 160, markup=False, emoji=False, highlight=False)
-        console.print(_table(inventory))
+        with console.capture() as table:  # rich would end the program if the pipe is closed
+            console.print(_table(inventory))
+        print(table.get(), end="")
     if not inventory.devices:
         print(f"no OpenCL device was found; {install_hint()}", file=sys.stderr)
         return 1
@@ -71,8 +74,11 @@ def _as_json(device: DeviceInfo) -> dict[str, Any]:
     }
 
 
-def _table(inventory: Inventory) -> Table:
+def _table(inventory: Inventory) -> "Table":
     """One row a device; fits 80 columns, and long names fold instead of being cut."""
+    from rich import box
+    from rich.table import Table
+
     table = Table(
         box=box.SIMPLE_HEAD, caption="* is used when no device is chosen", caption_justify="left"
     )
