@@ -187,14 +187,13 @@ def load_weights(config: ModelConfig, checkpoint: Checkpoint) -> Weights:
     )
 
 
-def llama_logits(config: ModelConfig, weights: Weights, ids_T, kv_f16: bool = True):
+def llama_logits(config: ModelConfig, weights: Weights, ids_T, kept=f16):
     """Logits after every token of a prompt that starts at position 0: float64 [T, V].
 
-    K (after its rotation) and V are rounded to f16 before attention reads them, as the cache holds
-    them; `kv_f16=False` keeps them exact.
+    `kept` is what becomes of K (after its rotation) and of V before attention reads them: rounded
+    to f16, as the cache holds them; `np.asarray` keeps them exact.
     """
     H, G, K = config.n_heads, config.n_kv_heads, config.head_dim
-    kept = f16 if kv_f16 else np.asarray
     positions_T = np.arange(len(ids_T))
     table_TP2 = cos_sin(config.rope, K, positions_T)
     x_TD = embedding(ids_T, weights.embedding)

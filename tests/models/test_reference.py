@@ -31,7 +31,7 @@ def test_reference_equals_transformers(name):
         ids, logits, greedy = expected["ids"], expected["logits"], expected["greedy"]
     assert logits.shape == (len(ids), config.vocab_size) and len(greedy) == 16
 
-    exact = reference.llama_logits(config, weights, ids, kv_f16=False)
+    exact = reference.llama_logits(config, weights, ids, kept=np.asarray)
     assert reference.relative_rms(exact, logits) < EXACT_TOLERANCE
 
     fed = np.concatenate([ids, greedy[:-1]])
