@@ -1,4 +1,4 @@
-"""A small model of random weights with a tokenizer beside it, and the command run in-process."""
+"""A small model, and the command run in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,18 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from cl_llama.cli import main
-from tests.checkpoints.checkpoint_files import llama2c_bytes, meta_tensors
-from tests.tokenizers.small_files import sentencepiece_model
-
-CONFIG = {
-    "dim": 64,
-    "hidden_dim": 96,
-    "n_layers": 2,
-    "n_heads": 4,
-    "n_kv_heads": 2,
-    "vocab_size": 360,
-    "max_seq_len": 128,
-}
+from tests.small_model import write_small_model
 
 
 class Ended(NamedTuple):
@@ -29,23 +18,15 @@ class Ended(NamedTuple):
     err: str
 
 
-def write_model(folder: Path, config: dict[str, int]) -> Path:
-    (folder / "tok360.model").write_bytes(sentencepiece_model())
-    path = folder / "model.bin"
-    path.write_bytes(llama2c_bytes(meta_tensors(config), config=config))
-    return path
-
-
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory) -> Path:
-    return write_model(tmp_path_factory.mktemp("small-model"), CONFIG)
+    return write_small_model(tmp_path_factory.mktemp("small-model"))
 
 
 @pytest.fixture(scope="session")
 def long_model(tmp_path_factory) -> Path:
     """The same with a context that takes long to fill."""
-    config = CONFIG | {"max_seq_len": 20000}
-    return write_model(tmp_path_factory.mktemp("long-model"), config)
+    return write_small_model(tmp_path_factory.mktemp("long-model"), max_seq_len=20000)
 
 
 @pytest.fixture
