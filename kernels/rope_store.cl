@@ -7,7 +7,7 @@
 // angles     float32 in      [T, K / 2, 2]: cosine and sine
 // slots_T    int32 in        [T], block * BLOCK + position within the block
 // k_cache, v_cache  float16 out  [blocks, G, BLOCK, K]
-// Global size (K / 2, H + 2 * G, T), any local size: an item has one pair of a query, key or value head.
+// Global size (at least K / 2 * (H + 2 * G), T), any local size: an item has one pair of a query, key or value head.
 
 #ifndef K
 #define K 64 // head width; even
@@ -22,7 +22,8 @@
 __kernel void rope_store(__global float *q_THK, __global const float *k_TGK, __global const float *v_TGK,
                          __global const float *angles, __global const int *slots_T,
                          __global half *k_cache, __global half *v_cache, uint H, uint G) {
-    uint pair = get_global_id(0), head = get_global_id(1), t = get_global_id(2);
+    uint pair = get_global_id(0) % (K / 2), head = get_global_id(0) / (K / 2), t = get_global_id(1);
+    if (head >= H + 2 * G) return;
     uint i = ADJACENT ? 2 * pair : pair, j = ADJACENT ? 2 * pair + 1 : pair + K / 2;
     float c = angles[((ulong)t * (K / 2) + pair) * 2], s = angles[((ulong)t * (K / 2) + pair) * 2 + 1];
     if (head < H) {

@@ -1,7 +1,7 @@
 // gate[i] = silu(gate[i]) * up[i] with silu(a) = a / (1 + exp(-a)); portable: one work-item an element.
 //
 // gate, up  float32 in, and gate out  [count]
-// Global size (count), any local size.
+// Global size at least count, any local size.
 
 __kernel void swiglu(__global float *gate, __global const float *up, uint count) {
     uint i = get_global_id(0);

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
-from cl_llama.ops.shapes import expect
+from cl_llama.ops.shapes import ceil_div, expect
 
 BLOCK = 32
 """Positions in a block of the cache; the CPU family's kernel is written for 32."""
@@ -124,11 +124,11 @@ def rope_store(
         BLOCK=BLOCK,
         ADJACENT=int(adjacent),
     )
-    items = (T,) if cpu else (K // 2, H + 2 * G, T)
+    pairs = K // 2 * (H + 2 * G)
     runtime.launch(
         kernel,
-        items,
-        (1,) if cpu else None,
+        (T,) if cpu else (ceil_div(pairs, _GROUP) * _GROUP, T),
+        (1,) if cpu else (_GROUP, 1),
         q_THK,
         k_TGK,
         v_TGK,

@@ -27,8 +27,8 @@ def embedding(
     for segment in weight.segments:
         runtime.launch(
             kernel,
-            (T,) if cpu else (D, T),
-            (1,) if cpu else None,
+            (T,) if cpu else (ceil_div(D, _GROUP) * _GROUP, T),
+            (1,) if cpu else (_GROUP, 1),
             segment.buffer,
             segment.offset,
             segment.row_stride,
@@ -96,4 +96,5 @@ def swiglu(gate_TF: DeviceArray, up_TF: DeviceArray, *, family: Family | None = 
         runtime.launch(kernel, items, local, gate_TF, up_TF, T * F)
     else:
         kernel = runtime.kernel("swiglu.cl", "swiglu", "bbu")
-        runtime.launch(kernel, (T * F,), None, gate_TF, up_TF, T * F)
+        items, local = (ceil_div(T * F, _GROUP) * _GROUP,), (_GROUP,)
+        runtime.launch(kernel, items, local, gate_TF, up_TF, T * F)
