@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from cl_llama.opencl.devices import DeviceInfo, list_devices
-from cl_llama.opencl.runtime import Runtime
+from cl_llama.opencl.runtime import Family, Runtime, family_of
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -101,6 +101,14 @@ def _open(index: int) -> Runtime:
 def runtime(device: DeviceInfo) -> Runtime:
     """A runtime on each device in turn; the tests of a device share it."""
     return _open(device.index)
+
+
+@pytest.fixture(params=["portable", "cpu"])
+def family(request: pytest.FixtureRequest, device: DeviceInfo) -> Family:
+    """The kernel family under test; the CPU family runs on CPU devices only."""
+    if request.param == "cpu" and family_of(device) != "cpu":
+        pytest.skip("the CPU family is for CPU devices")
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,11 @@ by hand in one of the spellings found in the wild, and `expected.npz`:
     greedy  int32 [16]       its 16 most likely next tokens, decoded one by one with a cache
 
 A prompt is searched for whose every position, in the prompt and the continuation, keeps a distance
-between the two best tokens, so that tests may demand equal ids, and whose logits do not depend
-much on how the few keys and values are rounded to f16 that lie next to a rounding boundary: float32
-arithmetic moves them across, and a test could tell that from a fault no more. Every feature a fixture stands for
-is left out once, which must change the logits, or the fixture would prove nothing. Runs are
-reproducible byte for byte with the same versions of the packages.
+between the two best tokens, so that tests may demand equal ids. Its logits may not depend much on
+the few keys and values that lie next to a boundary of f16's rounding: float32 arithmetic moves some
+of them across. Every feature a fixture stands for is left out once, which must change the logits,
+or the fixture would prove nothing. Runs are reproducible byte for byte with the same versions of
+the packages.
 """
 
 import copy
