@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from cl_llama.cli import cache, devices, generate
+from cl_llama.cli.generate_options import add_options, misuse
 
 COMMANDS = {"devices": devices, "cache": cache}
 
@@ -91,7 +92,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if args.command is not None and args.command != first:
         parser.error(f"the options before {args.command} are not its own; put the command first")
     if args.command is None:
-        problem = generate.misuse(args)
+        problem = misuse(args)
         if problem is not None:
             parser.error(problem)
     return args
@@ -107,7 +108,8 @@ def make_parser() -> Parser:
         formatter_class=_HelpFormatter,
         add_help=False,
     )
-    generate.add_options(parser)
+    add_options(parser)
+    parser.set_defaults(func=generate.run)
     other = parser.add_argument_group("other options")
     other.add_argument("-h", "--help", action="help", help="show this help and exit")
     other.add_argument(

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cl_llama.cli import generate as command
+from cl_llama.cli.generate_options import sampling_params
+from cl_llama.cli.parser import parse
+from cl_llama.demo import model_path
 from cl_llama.errors import KernelBuildError
 from cl_llama.llm import Llama, SamplingParams
 from cl_llama.opencl.devices import DeviceInfo
@@ -36,6 +38,17 @@ def test_the_text_of_stories260k(device: DeviceInfo, shared_data, cl_llama):
         *("--opencl-device", device.index),
     )
     assert ended == (0, f"{expected}\n", "")
+
+
+@pytest.mark.skipif(not (model_path() / "model.safetensors").exists(), reason="no embedded model")
+def test_without_a_model_path_the_embedded_one_runs(cl_llama, device_infos):
+    if not device_infos:
+        pytest.skip("no OpenCL device")
+    words = ("--seed", 1, "--max-new-tokens", 60, "--opencl-device", device_infos[0].index)
+    for prompt in ([], ["--prompt", "Once upon a time"]):
+        ended = cl_llama(*words, *prompt)
+        assert (ended.status, ended.err) == (0, "")
+        assert len(ended.out.split()) > 20
 
 
 def test_the_text_and_one_newline_and_nothing_else(generate, llm):
@@ -83,21 +96,18 @@ def test_sampling_options_reach_the_sampler(generate, llm):
     ended = generate(*words, "--logit-bias", "300=4", "--logit-bias", "301=-100", "--prompt", "a")
     params = SamplingParams(**settings, logit_bias={300: 4.0, 301: -100.0})
     assert ended.out == llm.generate("a", params).text + "\n"
-    args = command_arguments(words)
-    assert command._params(args) == SamplingParams(**settings)
+    assert params_of(*words) == SamplingParams(**settings)
 
 
-def command_arguments(words):
-    from cl_llama.cli.parser import parse
-
-    return parse([str(word) for word in words])
+def params_of(*words: object) -> SamplingParams:
+    return sampling_params(parse([str(word) for word in words]))
 
 
 def test_defaults_are_rllamas():
-    params = command._params(command_arguments([]))
+    params = params_of()
     assert params == SamplingParams(temperature=1.0, top_k=20, seed=params.seed)
     assert params.seed is not None
-    assert command._params(command_arguments([])).seed != params.seed
+    assert params_of().seed != params.seed
 
 
 def test_a_seed_repeats_the_text(generate):
