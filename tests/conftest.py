@@ -9,6 +9,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,10 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 os.environ.setdefault("RUSTICL_ENABLE", "llvmpipe")
 CACHE_DIR = tempfile.mkdtemp(prefix="cl-llama-tests-")
 os.environ["CL_LLAMA_CACHE_DIR"] = CACHE_DIR
+
+# A shell's background job ignores Ctrl-C, and so would the children that tests send it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:
