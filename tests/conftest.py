@@ -2,7 +2,8 @@
 
 Kernels built by one test are cached for the others and for child processes, in a folder that
 starts empty and goes with the run. `CL_LLAMA_TEST_DEVICES` (ids of the report's header, or name
-fragments, separated by commas) narrows the devices that the tests run on.
+fragments, separated by commas) narrows the devices that the tests run on; simulators take part only
+when it names them.
 """
 
 import functools
@@ -51,17 +52,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @functools.cache
 def run_devices() -> dict[str, DeviceInfo]:
-    """Every real device by a short id; simulators have child-process tests of their own."""
+    """The devices that the tests run on by a short id: those asked for, else every real one."""
     devices: dict[str, DeviceInfo] = {}
     for device in list_devices():
-        if device.type != "simulator":
-            device_id = _device_id(device)
-            devices[device_id if device_id not in devices else f"{device_id}-{device.index}"] = (
-                device
-            )
+        device_id = _device_id(device)
+        devices[device_id if device_id not in devices else f"{device_id}-{device.index}"] = device
     wanted = [w.strip().lower() for w in os.environ.get("CL_LLAMA_TEST_DEVICES", "").split(",")]
     if not any(wanted):
-        return devices
+        return {i: d for i, d in devices.items() if d.type != "simulator"}
     chosen = set()
     for word in filter(None, wanted):
         matching = [i for i in devices if i == word] or [
@@ -110,8 +108,8 @@ def runtime(device: DeviceInfo) -> Runtime:
 
 @pytest.fixture(params=["portable", "cpu"])
 def family(request: pytest.FixtureRequest, device: DeviceInfo) -> Family:
-    """The kernel family under test; the CPU family runs on CPU devices only."""
-    if request.param == "cpu" and family_of(device) != "cpu":
+    """The kernel family under test; the CPU family runs on CPU devices and simulators only."""
+    if request.param == "cpu" and family_of(device) != "cpu" and device.type != "simulator":
         pytest.skip("the CPU family is for CPU devices")
     return request.param
 

