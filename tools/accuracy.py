@@ -9,6 +9,7 @@ its own, and on CPU devices also the portable one. Without arguments all devices
 are not simulators.
 """
 
+import re
 import sys
 
 from cl_llama.opencl.devices import DeviceInfo, list_devices, select_device
@@ -24,10 +25,13 @@ def families(runtime: Runtime) -> list[Family]:
     return [runtime.family] if runtime.family == "portable" else ["cpu", "portable"]
 
 
-def label(device: DeviceInfo, family: Family) -> str:
-    """A column's heading: platform with version, and kernels."""
-    platform = "PoCL" if device.platform.startswith("Portable") else device.platform
-    return f"{platform} {device.driver.split('+')[0]}, {family} kernels"
+def label(device: DeviceInfo, runtime: Runtime, family: Family) -> str:
+    """A column's heading: the driver and its version; other kernels than its own are named."""
+    name = device.platform.split("(")[0]
+    for word, short in (("Portable Computing Language", "PoCL"), ("rusticl", "rusticl, llvmpipe")):
+        name = name.replace(word, short)
+    version = ".".join(re.findall(r"\d+", device.driver)[:2])
+    return f"{name} {version}" + ("" if family == runtime.family else f", {family} kernels")
 
 
 def main() -> None:
@@ -39,13 +43,14 @@ def main() -> None:
     for device in devices:
         runtime = Runtime(device)
         for family in families(runtime):
-            column = columns.setdefault(label(device, family), {})
+            heading = label(device, runtime, family)
+            column = columns.setdefault(heading, {})
             for name in fixture_models.NAMES:
                 known = fixture_models.truth(name)
                 model = fixture_models.load(name, runtime, family=family)
                 got = fixture_models.run_and_decode(model, known)
                 column[name] = reference.relative_rms(got, known.logits)
-                print(f"{label(device, family)}: {name} {column[name]:.1e}", file=sys.stderr)
+                print(f"{heading}: {name} {column[name]:.1e}", file=sys.stderr)
     print(f"| Model | {' | '.join(columns)} |")
     print(f"| --- |{' --- |' * len(columns)}")
     for name in fixture_models.NAMES:
