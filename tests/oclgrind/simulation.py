@@ -42,7 +42,6 @@ def run(
     *,
     races: bool = False,
     uninitialized: bool = False,
-    optimize: bool = False,
     timeout: float = 300,
 ) -> Run:
     """Run Python with `arguments` in the checkout, Oclgrind checking as told."""
@@ -53,8 +52,9 @@ def run(
         "OCLGRIND_CHECK_API": "1",
     }
     environment.pop("RUSTICL_ENABLE", None)
-    if not optimize:  # its optimiser makes instructions that its checks do not know
-        environment["OCLGRIND_BUILD_OPTIONS"] = "-cl-opt-disable"
+    # For the canaries, which are built without the project's options: the optimiser makes
+    # instructions that the checks do not know.
+    environment["OCLGRIND_BUILD_OPTIONS"] = "-cl-opt-disable"
     if races:
         environment["OCLGRIND_DATA_RACES"] = "1"
     if uninitialized:

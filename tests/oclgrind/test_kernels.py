@@ -63,4 +63,4 @@ def test_models(tmp_path: Path) -> None:
     """A few tokens through whole models; where the data is, ten of a real one's."""
     story = SHARED_DATA / "stories260K.bin"
     arguments = ["tests/oclgrind/run_models.py", *([str(story)] if story.exists() else [])]
-    simulation.run(arguments, tmp_path / "log", optimize=True).assert_clean()
+    simulation.run(arguments, tmp_path / "log").assert_clean()
