@@ -7,13 +7,14 @@ A file holds one story a line. Prints each story's faults; the last line is JSON
 """
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from demo_stories import check_story
-from demo_stories.corpus import overlap, training_texts
+from demo_stories.corpus import overlap, plain_texts, training_texts
 from sentencepiece import SentencePieceProcessor
 
 MODEL = Path(__file__).resolve().parents[1] / "cl_llama" / "demo"
@@ -42,9 +43,8 @@ def main() -> None:
     if args.from_file is None:
         texts = list(sampled_texts(args.prompt, args.count, args.temperature, args.seed))
     else:
-        source = sys.stdin if args.from_file == "-" else Path(args.from_file).open()  # noqa: SIM115
-        with source:
-            texts = [line.strip() for line in source if line.strip()]
+        source = sys.stdin.read() if args.from_file == "-" else Path(args.from_file).read_text()
+        texts = [line.strip() for line in source.splitlines() if line.strip()]
     if not texts:
         parser.error("no story to check")
 
@@ -55,8 +55,13 @@ def main() -> None:
         for fault in faults:
             print(f"story {index + 1}: {fault}")
     tokenizer = SentencePieceProcessor(model_file=str(MODEL / "tokenizer.model"))
-    copied = overlap(map(tokenizer.encode, texts), map(tokenizer.encode, training_texts()))
-    result = {"stories": len(texts), "consistent": consistent / len(texts), "copied": copied}
+    training = itertools.chain(training_texts(), plain_texts())
+    copied = overlap(map(tokenizer.encode, texts), map(tokenizer.encode, training))
+    result = {
+        "stories": len(texts),
+        "consistent": consistent / len(texts),
+        "copied": copied,
+    }
     print(json.dumps(result))
 
 

@@ -3,7 +3,9 @@
     python tools/train_demo.py --output cl_llama/demo
 
 Needs torch, sentencepiece and safetensors; nothing is downloaded. The text comes from the grammar
-in ``tools/demo_stories``, the run is seeded, and two cores take less than half an hour.
+in ``tools/demo_stories``, the run is seeded, and two cores take less than half an hour. There are
+two lessons: all kinds of stories first, then plain ones, which do not come back to details that
+were told once and far away, as a model of this size mixes those up.
 Dimensions: B stories, T tokens, D model width, H query heads, G key/value heads, K head width.
 """
 
@@ -24,17 +26,24 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from demo_stories import check_story
 from demo_stories.corpus import (
+    PLAIN_STORIES,
     TRAINING_SEED,
     TRAINING_STORIES,
     held_out_texts,
     overlap,
+    plain_texts,
     training_texts,
 )
+from demo_stories.lexicon import SLOTS
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 BOS, EOS = 1, 2
-PADDING = -100
+# A story is right only if it repeats its facts; how much these tokens count, by their slots, in the
+# lesson of all stories and in that of plain ones.
+_OFTEN = ("H", "adj", "noun", "sadj", "snoun", "fkind")
+REPEATED = {3.0: _OFTEN, 8.0: ("padj", "pnoun", "weather", "daypart", "kin")}
+PLAIN_REPEATED = {2.0: _OFTEN, 4.0: ("padj", "pnoun", "kin")}
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,11 @@ class Layer(nn.Module):
         """Random weights; the two projections back into the stream start small."""
         super().__init__()
         self.shape = shape
-        D, HK, GK = shape.dim, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+        D, HK, GK = (
+            shape.dim,
+            shape.heads * shape.head_dim,
+            shape.kv_heads * shape.head_dim,
+        )
         self.attn_norm = nn.Parameter(torch.ones(D))
         self.ffn_norm = nn.Parameter(torch.ones(D))
         small = 1 / math.sqrt(2 * shape.layers)
@@ -107,12 +120,12 @@ class Llama(nn.Module):
     """The decoder; its output matrix is its embedding."""
 
     def __init__(self, shape: Shape) -> None:
-        """Random weights."""
+        """Random weights; a large embedding keeps the names apart, a small norm the logits low."""
         super().__init__()
         self.shape = shape
-        self.embedding = nn.Parameter(torch.randn(shape.vocab_size, shape.dim) * 0.05)
+        self.embedding = nn.Parameter(torch.randn(shape.vocab_size, shape.dim) * 0.3)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
-        self.norm = nn.Parameter(torch.ones(shape.dim))
+        self.norm = nn.Parameter(torch.full((shape.dim,), 0.1))
         half = torch.arange(0, shape.head_dim, 2, dtype=torch.float64) / shape.head_dim
         angles = torch.arange(shape.context)[:, None] * shape.theta**-half
         self.register_buffer("cos", angles.cos().float(), persistent=False)
@@ -130,7 +143,10 @@ class Llama(nn.Module):
     def hf_tensors(self) -> dict[str, Tensor]:
         """The weights under Hugging Face's names, float16."""
         s = self.shape
-        tensors = {"model.embed_tokens.weight": self.embedding, "model.norm.weight": self.norm}
+        tensors = {
+            "model.embed_tokens.weight": self.embedding,
+            "model.norm.weight": self.norm,
+        }
         for index, layer in enumerate(self.layers):
             sizes = [s.heads * s.head_dim] + [s.kv_heads * s.head_dim] * 2
             q, k, v = layer.qkv.split(sizes)
@@ -199,22 +215,38 @@ def make_batches(rows: list[list[int]], size: int, context: int) -> list[list[li
     return batches
 
 
-def to_tensors(batch: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Inputs and targets [B, T]; padded targets count for nothing."""
+def to_tensors(batch: list[list[int]], facts: dict[int, float]) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs, targets and weights [B, T]; padding weighs 0, a repeated fact what ``facts`` says."""
     width = max(map(len, batch)) - 1
-    inputs = torch.zeros(len(batch), width, dtype=torch.long)
-    targets = torch.full((len(batch), width), PADDING)
+    inputs, targets = torch.zeros(2, len(batch), width, dtype=torch.long)
+    weights = torch.zeros(len(batch), width)
     for index, row in enumerate(batch):
         inputs[index, : len(row) - 1] = torch.tensor(row[:-1])
         targets[index, : len(row) - 1] = torch.tensor(row[1:])
-    return inputs, targets
+        seen: set[int] = set()
+        for column, token in enumerate(row[1:]):
+            weights[index, column] = facts.get(token, 1.0) if token in seen else 1.0
+            seen.add(token)
+    return inputs, targets, weights
 
 
-def loss_of(model: Llama, batch: list[list[int]]) -> Tensor:
-    """Cross-entropy in nats, summed over the tokens."""
-    inputs, targets = to_tensors(batch)
-    logits, targets = model(inputs).flatten(0, 1), targets.flatten()
-    return F.cross_entropy(logits, targets, ignore_index=PADDING, reduction="sum")
+def loss_of(model: Llama, batch: list[list[int]], facts: dict[int, float]) -> Tensor:
+    """Cross-entropy in nats, summed over the tokens; repeated facts weigh more."""
+    inputs, targets, weights = to_tensors(batch, facts)
+    losses = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten(), reduction="none")
+    return losses @ weights.flatten()
+
+
+def fact_tokens(
+    tokenizer: sentencepiece.SentencePieceProcessor, repeated: dict[float, tuple[str, ...]]
+) -> dict[int, float]:
+    """What a fact's token weighs where a story repeats it: more the less often stories do."""
+    weights = {}
+    for weight, slots in repeated.items():
+        for ids in tokenizer.encode([word for slot in slots for word in SLOTS[slot]]):
+            if len(ids) == 1:
+                weights[ids[0]] = weight
+    return weights
 
 
 class Workers:
@@ -224,9 +256,10 @@ class Workers:
     of in every operation, and the sum's order does not depend on who is first.
     """
 
-    def __init__(self, model: Llama, count: int) -> None:
+    def __init__(self, model: Llama, facts: dict[int, float], count: int) -> None:
         """``count`` copies of the model, which share its weights and not its gradients."""
         self.model = model
+        self.facts = facts
         self.copies = [Llama(model.shape) for _ in range(count)]
         for copy in self.copies:
             for own, shared in zip(copy.parameters(), model.parameters(), strict=True):
@@ -234,7 +267,7 @@ class Workers:
         self.pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
 
     def backward(self, batch: list[list[int]]) -> float:
-        """Set the model's gradients; returns the mean loss in nats per token."""
+        """Set the model's gradients; returns the weighted loss in nats per token."""
         parts = [batch[index :: len(self.copies)] for index in range(len(self.copies))]
         tokens = sum(len(row) - 1 for row in batch)
 
@@ -242,17 +275,56 @@ class Workers:
             copy.zero_grad(set_to_none=False)
             if not part:
                 return 0.0
-            loss = loss_of(copy, part) / tokens
+            loss = loss_of(copy, part, self.facts) / tokens
             loss.backward()
             return loss.item()
 
         losses = list(self.pool.map(one, self.copies, parts))
         for parameter, *copies in zip(
-            self.model.parameters(), *(copy.parameters() for copy in self.copies), strict=True
+            self.model.parameters(),
+            *(copy.parameters() for copy in self.copies),
+            strict=True,
         ):
             grads = [copy.grad for copy in copies if copy.grad is not None]
             parameter.grad = torch.stack(grads).sum(0)
         return sum(losses)
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose updates are made orthogonal, in float32 (after Jordan et al., 2024).
+
+    torch's own computes in bfloat16, which most CPUs only emulate.
+    """
+
+    def __init__(self, matrices: list[nn.Parameter], lr: float, pool: ThreadPoolExecutor) -> None:
+        """``pool``'s threads share the matrices."""
+        super().__init__(matrices, {"lr": lr, "momentum": 0.95, "weight_decay": 0.02})
+        self.pool = pool
+
+    def step(self) -> None:
+        """One update of every matrix from its gradient."""
+        for group in self.param_groups:
+            list(
+                self.pool.map(
+                    lambda matrix, group=group: self._update(matrix, group),
+                    group["params"],
+                )
+            )
+
+    @torch.no_grad()
+    def _update(self, matrix: nn.Parameter, group: dict[str, float]) -> None:
+        mean = self.state[matrix].setdefault("mean", torch.zeros_like(matrix))
+        mean.lerp_(matrix.grad, 1 - group["momentum"])
+        update = matrix.grad.lerp(mean, group["momentum"])
+        wide = update.T if update.shape[0] > update.shape[1] else update
+        wide = wide / (wide.norm() + 1e-7)
+        for _ in range(5):
+            square = wide @ wide.T
+            wide = 3.4445 * wide + (2.0315 * square @ square - 4.775 * square) @ wide
+        update = wide.T if update.shape[0] > update.shape[1] else wide
+        scale = max(1, update.shape[0] / update.shape[1]) ** 0.5
+        matrix.mul_(1 - group["lr"] * group["weight_decay"])
+        matrix.add_(update, alpha=-group["lr"] * scale)
 
 
 def learning_rate(progress: float, peak: float) -> float:
@@ -263,50 +335,40 @@ def learning_rate(progress: float, peak: float) -> float:
     return peak * (0.02 + 0.98 * (1 + math.cos(math.pi * (progress - warm) / (1 - warm))) / 2)
 
 
-def train(model: Llama, batches: list[list[list[int]]], args: argparse.Namespace) -> None:
-    """One pass over the batches; resumes from the checkpoint if there is one.
+def train(
+    model: Llama,
+    batches: list[list[list[int]]],
+    facts: dict[int, float],
+    peak: float,
+    args: argparse.Namespace,
+) -> None:
+    """One pass over the batches, `peak` the highest learning rate.
 
     The layers' matrices learn by Muon, the embedding and the norms by AdamW.
     """
     matrices = [p for p in model.layers.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
+    workers = Workers(model, facts, args.threads)
     optimizers = [
-        torch.optim.Muon(matrices, lr=args.peak, weight_decay=0.02),
-        torch.optim.AdamW(others, lr=args.peak, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+        Muon(matrices, peak, workers.pool),
+        torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
-    peaks = [args.peak, args.peak / 5]
-    checkpoint = args.output / "checkpoint.pt"
-    first = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint)
-        model.load_state_dict(state["model"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        first = state["step"]
-    workers = Workers(model, args.threads)
     started = time.monotonic()
     smooth = None
-    for step in range(first, len(batches)):
-        minutes = (time.monotonic() - started) / 60
-        progress = max(step / len(batches), minutes / args.minutes)
-        if progress >= 1:
-            break
-        for optimizer, peak in zip(optimizers, peaks, strict=True):
+    for step, batch in enumerate(batches):
+        rate = learning_rate(step / len(batches), peak)
+        for optimizer, share in zip(optimizers, (1, 1 / 8), strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(progress, peak)
-        loss = workers.backward(batches[step])
+                group["lr"] = rate * share
+        loss = workers.backward(batch)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
         smooth = loss if smooth is None else 0.97 * smooth + 0.03 * loss
         if (step + 1) % 10 == 0 or step + 1 == len(batches):
+            minutes = (time.monotonic() - started) / 60
             show_progress(step + 1, len(batches), smooth, minutes)
-        if (step + 1) % 200 == 0:
-            saved = [optimizer.state_dict() for optimizer in optimizers]
-            state = {"model": model.state_dict(), "optimizers": saved, "step": step + 1}
-            torch.save(state, checkpoint)
     print(file=sys.stderr)
-    checkpoint.unlink(missing_ok=True)
 
 
 def show_progress(step: int, steps: int, loss: float, minutes: float) -> None:
@@ -368,7 +430,12 @@ def save(model: Llama, tokenizer: bytes, output: Path) -> None:
         "use_cache": True,
         "vocab_size": s.vocab_size,
     }
-    generation = {"bos_token_id": BOS, "eos_token_id": EOS, "do_sample": True, "temperature": 0.8}
+    generation = {
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+        "do_sample": True,
+        "temperature": 0.8,
+    }
     output.mkdir(parents=True, exist_ok=True)
     (output / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (output / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
@@ -391,7 +458,7 @@ def evaluate(
     """Loss on unseen stories; of 50 sampled ones, the consistent share and the copied share."""
     with torch.no_grad():
         batches = [held_out[i : i + 16] for i in range(0, len(held_out), 16)]
-        loss = sum(loss_of(model, batch).item() for batch in batches)
+        loss = sum(loss_of(model, batch, {}).item() for batch in batches)
         loss /= sum(len(row) - 1 for row in held_out)
     prompt = [BOS, *tokenizer.encode("Once upon a time")]
     texts = [tokenizer.decode(prompt + ids) for ids in sample(model, prompt, 50, 0.8)]
@@ -401,7 +468,11 @@ def evaluate(
         good += not faults
         print(f"- {text}\n  {faults or 'consistent'}\n")
     copied = overlap([tokenizer.encode(text) for text in texts], [row[1:-1] for row in training])
-    return {"held_out_loss": round(loss, 4), "consistent": good / 50, "copied": round(copied, 4)}
+    return {
+        "held_out_loss": round(loss, 4),
+        "consistent": good / 50,
+        "copied": round(copied, 4),
+    }
 
 
 def main() -> None:
@@ -409,35 +480,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="folder of the model's files")
     parser.add_argument("--stories", type=int, default=TRAINING_STORIES, help="size of the run")
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop earlier, after this long")
     parser.add_argument("--batch", type=int, default=12, help="stories in a batch")
-    parser.add_argument(
-        "--peak", type=float, default=0.02, help="highest learning rate of the matrices"
-    )
+    parser.add_argument("--peak", type=float, default=0.02, help="first highest learning rate")
+    parser.add_argument("--plain-peak", type=float, default=0.008, help="that on plain stories")
     parser.add_argument("--threads", type=int, default=2, help="cores to use")
     args = parser.parse_args()
 
-    args.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     torch.manual_seed(TRAINING_SEED)
     shape = Shape()
     texts = list(training_texts(args.stories))
+    plain = list(plain_texts(PLAIN_STORIES * args.stories // TRAINING_STORIES))
     tokenizer_bytes = train_tokenizer(texts[:12_000], shape.vocab_size)
     tokenizer = sentencepiece.SentencePieceProcessor(model_proto=tokenizer_bytes)
-    rows, held_out = (
+    rows, plain_rows, held_out = (
         [[BOS, *ids, EOS] for ids in tokenizer.encode(list(group))]
-        for group in (texts, held_out_texts(160))
+        for group in (texts, plain, held_out_texts(160))
     )
     model = Llama(shape)
-    batches = make_batches(rows, args.batch, shape.context)
     size = sum(p.numel() for p in model.parameters())
-    tokens = sum(map(len, rows))
-    print(f"{size:,} weights, {len(batches)} steps, {tokens:,} tokens", file=sys.stderr, flush=True)
+    print(
+        f"{size:,} weights, {sum(map(len, rows + plain_rows)):,} tokens",
+        file=sys.stderr,
+    )
     started = time.monotonic()
-    train(model, batches, args)
+    for lesson, repeated, peak in (
+        (rows, REPEATED, args.peak),
+        (plain_rows, PLAIN_REPEATED, args.plain_peak),
+    ):
+        batches = make_batches(lesson, args.batch, shape.context)
+        train(model, batches, fact_tokens(tokenizer, repeated), peak, args)
+        save(model, tokenizer_bytes, args.output)
     minutes = (time.monotonic() - started) / 60
-    save(model, tokenizer_bytes, args.output)
-    result = evaluate(model, tokenizer, rows, held_out)
+    result = evaluate(model, tokenizer, rows + plain_rows, held_out)
     print(json.dumps({"minutes": round(minutes, 1), **result, **asdict(shape)}))
 
 

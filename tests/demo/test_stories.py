@@ -69,9 +69,7 @@ def other_place(story: Story) -> str | None:
 def other_pronoun(story: Story) -> str | None:
     male = story.facts["hero.gender"] == "male"
     old, new = ("he", "she") if male else ("she", "he")
-    if story.facts["helper.gender"] == story.facts["hero.gender"]:
-        return replace_last(story.text, old, new)
-    return None
+    return replace_last(story.text, old, new)
 
 
 def other_kind_of_helper(story: Story) -> str | None:
@@ -133,6 +131,8 @@ def test_an_empty_text_is_no_story() -> None:
 def test_two_plots_do_not_mix() -> None:
     """One story's beginning with another's ending: its names, thing and place are others."""
     for first, second in itertools.pairwise(STORIES[:40]):
+        if first.facts["hero.name"] == second.facts["hero.name"]:
+            continue
         half = first.text[: first.text.index(". ") + 2]
         rest = second.text[second.text.index(". ") + 2 :]
         assert check_story(half + rest) != []

@@ -100,8 +100,9 @@ HABITS = (
     ),
     Template("<H> {knew all about|dreamed of|never tired of} " + _DOING + "."),
     Template(
-        "<He> {lived|shared a home} with <his> <kin>, {and|where} {together they|they both} {loved|"
-        "liked} " + _DOING + "."
+        "{In spring|In summer|In autumn|In winter|On holidays}, <he> {loved|liked|enjoyed} "
+        + _DOING
+        + "."
     ),
 )
 
@@ -111,7 +112,7 @@ WANTS = (
         Template(source, {"plot": "lost"})
         for source in (
             "<His> {greatest|dearest|best|finest} {treasure|possession} was <a_obj>[, {a gift|a "
-            "present} from <his> <kin>].",
+            "present} from {an old friend|a kind neighbor}].",
             "<He> {owned|had} <a_obj>, and <he> {carried|took} it {everywhere|wherever <he> went|"
             "to every party}.",
             "Of all the things <he> {owned|had}, <H> {loved|liked|treasured} <his> <obj> {best|most"
@@ -120,27 +121,29 @@ WANTS = (
             "{Every night|Each night} <H> {slept|fell asleep|went to bed} with <a_obj> {beside "
             "<him>|"
             "near <his> bed|under <his> pillow}.",
-            "<His> <kin> had {given|made|left|bought} <him> <a_obj>, and <H> {took good care of|"
+            "{An old friend|A kind neighbor|A traveler} had {given|made|left} <him> <a_obj>, and "
+            "<H> {took good care of|"
             "loved|was proud of|never lost sight of} it.",
-            "<H> {kept|had} <a_obj> that {once belonged to|came from} <his> <kin>.",
+            "<H> {kept|had} <a_obj> that {once belonged to a {king|queen}|came from {far "
+            "away|the market}}.",
         )
     ),
     *(
         Template(source, {"plot": "gift"})
         for source in (
             "<His> <kin> {would soon have|was soon to have|was planning} a " + _BIRTHDAY + ", and "
-            "<H> {wanted|hoped|planned} to give <khim> <a_obj>.",
+            "<H> {wanted|hoped|planned} to find <a_obj> as a {gift|present|surprise}.",
             "{More than anything|Most of all|Above all}, <H> {wished|wanted|hoped} to {find|get} "
             "<a_obj> for <his> <kin>.",
             "<His> <kin> had {always|long} {dreamed of|wished for|wanted} <a_obj>, so <H> {decided|"
-            "planned|promised} to {find|bring|get} <khim> one.",
+            "planned|promised} to {find|bring|get} one.",
             "<H> {was looking|had looked|searched} {everywhere|far and wide|high and low} for "
             "<a_obj>,"
             " {a|the perfect|a fine} {present|gift|surprise} for <his> <kin>.",
             "<His> <kin> {was ill|was sad|felt lonely|had a cold}, and <H> {thought|was sure|hoped}"
-            " <a_obj> would cheer <khim> up.",
-            "It was {nearly|almost} <his> <kin>'s " + _BIRTHDAY + ", and <khe> {wished for|wanted|"
-            "needed} <a_obj>.",
+            " <a_obj> would {help|be a comfort|bring some cheer}.",
+            "It was {nearly|almost} <his> <kin>'s " + _BIRTHDAY + ", and {the best|the right|a "
+            "fine} {gift|present} would be <a_obj>.",
         )
     ),
     *(

@@ -9,15 +9,22 @@ from .writer import stories
 
 TRAINING_SEED = 2024
 HELD_OUT_SEED = 4202
-TRAINING_STORIES = 30_000
+TRAINING_STORIES = 48_000
+PLAIN_SEED = 2025
+PLAIN_STORIES = 18_000
 RUN_TOKENS = 20
 
 _MULTIPLIER = 0x9E3779B97F4A7C15
 
 
 def training_texts(count: int = TRAINING_STORIES) -> Iterator[str]:
-    """The stories that the embedded model was trained on, in order."""
+    """The stories that the embedded model was trained on first, in order."""
     return (story.text for story in itertools.islice(stories(TRAINING_SEED), count))
+
+
+def plain_texts(count: int = PLAIN_STORIES) -> Iterator[str]:
+    """The plain stories that it was trained on after these, in order."""
+    return (story.text for story in itertools.islice(stories(PLAIN_SEED, plain=True), count))
 
 
 def held_out_texts(count: int) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from .template import Template
 
-THANKS = tuple(
+_THANKS = tuple(
     Template(source)
     for source in (
         '"{Thank you|Thank you so much|Oh, thank you}, <F>!" {cried|said|laughed} <H>[, {hugging|'
@@ -19,9 +19,18 @@ THANKS = tuple(
         "beaming|smiling|laughing}.",
     )
 )
+_GIFT_THANKS = tuple(
+    Template(source, {"plot": "gift"})
+    for source in (
+        '"My <kin> will {love|adore|treasure} it! Thank you, <F>!" {cried|said|laughed} <H>.',
+        '"{Now|At last} I have a {gift|present} for my <kin>!" {cried|said|laughed} <H>, and '
+        "{hugged|thanked|kissed} <F>.",
+    )
+)
+THANKS = (*_THANKS, *_GIFT_THANKS)
 
 TREATS = tuple(
-    Template(source)
+    Template(source, recalls="<F>" in source)
     for source in (
         "{To thank <fhim>|As thanks|In return}, <he> {shared|brought|gave <fhim>} some <treat> {and"
         "|with} <treat2>.",
@@ -38,49 +47,54 @@ TREATS = tuple(
 )
 
 _THEY = "{<H> and <F>|they|the two {friends|of them}}"
+_KEPT = (
+    "<H> {went|walked|ran|skipped} home with <his> <obj>, {and <he> {sang|smiled}|singing|smiling} "
+    "all the way.",
+    "{At home|Back home}, <H> {cleaned|dried|wiped|washed} the <obj> and {kissed|hugged|admired} "
+    "it.",
+    "{That night|At bedtime}, <H> {put|laid|hung} the <obj> {by|near} <his> bed and {slept well|"
+    "smiled|dreamed sweetly}.",
+    "<H> {showed|carried} the <obj> {to|around to} {everyone|all the neighbors|all <his> friends}"
+    "[ <in> <place>].",
+    "{All day long|For days|From then on}, <H> {played with|looked at|talked about|admired} the "
+    "{<noun>|<obj>}.",
+)
 _FATES = {
     "lost": (
-        "{From then on|After that|Ever after}, <H> {held|kept|carried} <his> <noun> {very |}{"
-        "carefully|tightly|close}.",
-        "<H> {went|walked|ran|skipped} home with <his> <obj>, {and <he> {sang|smiled}|singing|"
-        "smiling} all the way.",
+        *_KEPT,
         "{Since|After} that <weather> <daypart>, the <noun> {was never lost again|never got lost "
         "again|always stayed near <him>}.",
         "{The <obj>|Now the <noun>} was {back where it belonged|safe again|home again}, and <H> "
         "{slept|felt} {well|fine} that night.",
-        "{At home|Back home}, <H> {cleaned|dried|wiped|washed} the <obj> and {kissed|hugged|admired"
-        "} it.",
     ),
     "gift": (
-        "<His> <kin> {cried|laughed|shouted} {for|with} joy when <he> {brought|gave} <khim> the "
-        "<obj>.",
+        "<His> <kin> {cried|laughed|shouted} {for|with} joy when <he> {brought|unwrapped|came home "
+        "with} the <obj>.",
         '"{What|Such} a {lovely|beautiful|fine|perfect} {gift|present|surprise}!" {said|cried} '
         "<his> <kin>[, holding the <noun>].",
         "{That|The same} {night|evening}, <H> {gave|brought|carried} the <obj> to <his> <kin>, who "
         "{hugged|kissed|thanked} <him>.",
-        "When <his> <kin> {saw|unwrapped|held} the <noun>, <khe> {smiled|beamed|grinned} {all day|"
-        "like the sun|from ear to ear}.",
-        "<His> <kin> {loved|adored|treasured} the <obj> and {kept|put} it {by <khis> bed|on a shelf"
-        "|in the window}.",
+        "When <his> <kin> {saw|unwrapped|held} the <noun>, they both {smiled|laughed|danced|sang} "
+        "{all day|until bedtime|for an hour}.",
+        "<His> <kin> {loved|adored|treasured} the <obj> and {kept|put} it {by the bed|on a "
+        "shelf|in "
+        "the window}.",
     ),
     "wish": (
-        "{Now|At last|Finally} <H> had <a_obj>[ of <his> own], and <he> {was happy|smiled "
-        "all day|could not stop smiling}.",
-        "{That night|At bedtime}, <H> {put|laid|hung} the <obj> {by|near} <his> bed and {slept well"
-        "|smiled|dreamed sweetly}.",
-        "<H> {showed|carried} the <obj> {to|around to} {everyone|all the neighbors|all <his> "
-        "friends}[ <in> <place>].",
-        "{All day long|For days|From then on}, <H> {played with|looked at|talked about|admired} "
-        "<his> {new <noun>|<obj>}.",
+        *_KEPT,
+        "{Now|At last|Finally} <H> had <a_obj>[ of <his> own], and <he> {was happy|smiled all day|"
+        "could not stop smiling}.",
         "<His> wish had come true: the <obj> belonged to <him> {at last|now|forever}.",
     ),
 }
 FATES = tuple(
-    Template(source, {"plot": plot}) for plot, sources in _FATES.items() for source in sources
+    Template(source, {"plot": plot}, recalls="<weather>" in source)
+    for plot, sources in _FATES.items()
+    for source in sources
 )
 
 CLOSINGS = tuple(
-    Template(source)
+    Template(source, recalls="<weather>" in source)
     for source in (
         "{From that day on|Ever since|Ever after|After that}, "
         + _THEY
@@ -102,7 +116,7 @@ CLOSINGS = tuple(
         "The {sun set|moon rose|stars came out} over <place>, and " + _THEY + " {were|felt} {happy|"
         "glad|content}.",
         "<H> was {happy|glad|proud} again, and so was <F>[ the <fkind>].",
-        "{And|So} <H> the <kind> and <F> the <fkind> {stayed|remained} friends {forever|all their "
+        "{And so|So} <H> and <F> the <fkind> {stayed|remained} friends {forever|all their "
         "lives|for life|to this day}.",
         "{And that was|That was} the {best|happiest|finest} {day|end|adventure} {anyone|anybody} "
         "<in> <place> could {remember|imagine|wish for}.",

@@ -17,14 +17,12 @@ def _list(words: str) -> tuple[str, ...]:
 
 NAMES = {
     "female": _list(
-        "Nell Mina Tilda Rosa Ivy Clara Luna Hattie Poppy Freya Olive Ruby Maya Zara Elsie Greta "
-        "Juno Lila Nora Sofia Thea Una Willa Ada Bella Cora Dottie Edie Gwen Hana Isla Kira Lottie "
-        "Mabel Noor Pia Suki Tess Vera Yara"
+        "Nell Mina Tilda Rosa Ivy Clara Luna Poppy Freya Olive Ruby Maya Zara Elsie Greta Nora "
+        "Thea Willa Ada Isla Mabel Suki Tess Vera"
     ),
     "male": _list(
-        "Tom Ben Oscar Felix Hugo Jasper Milo Otto Percy Rufus Simon Toby Alfie Barnaby Casper "
-        "Dexter Emil Finn Gus Henry Ivan Jonas Kip Leo Max Ned Omar Pablo Quinn Remy Sam Theo "
-        "Victor Walter Yusuf Zeke Arlo Bruno Caleb Ezra"
+        "Tom Ben Oscar Felix Hugo Jasper Milo Otto Percy Rufus Simon Toby Barnaby Emil Finn Gus "
+        "Henry Kip Leo Max Omar Sam Theo Ezra"
     ),
 }
 
@@ -65,10 +63,7 @@ THINGS = _list(
 WEATHERS = _list("sunny windy rainy snowy foggy frosty cloudy warm chilly breezy misty stormy")
 DAYPARTS = _list("morning afternoon evening day")
 
-KIN = {
-    "female": _list("grandmother mother sister aunt teacher"),
-    "male": _list("grandfather father brother uncle cousin"),
-}
+KIN = _list("grandmother mother sister aunt teacher grandfather father brother uncle cousin")
 
 TREATS = _list(
     "bread cheese plums cherries pancakes honey soup apples pears pie muffins cookies berries "
@@ -161,7 +156,7 @@ def _build_slots() -> dict[str, Slot]:
         "noun": _words("thing.noun", THINGS),
         "weather": _words("weather", WEATHERS),
         "daypart": _words("daypart", DAYPARTS),
-        "kin": _by_group("kin", KIN, "kin.gender"),
+        "kin": _words("kin", KIN),
         "treat": _words("treat", TREATS),
         "treat2": _words("second treat", TREATS),
         "sadj": _by_group("site.adjective", SITE_ADJECTIVES, "obstacle"),
@@ -170,7 +165,7 @@ def _build_slots() -> dict[str, Slot]:
     }
     for name in ("kind", "fkind", "trait", "padj", "adj", "weather"):
         slots[f"a_{name}"] = _articled(slots[name])
-    for prefix, who in (("", "hero"), ("f", "helper"), ("k", "kin")):
+    for prefix, who in (("", "hero"), ("f", "helper")):
         for pronoun, forms in _PRONOUNS.items():
             slots[prefix + pronoun] = {
                 form: {f"{who}.gender": gender} for gender, form in forms.items()

@@ -88,7 +88,7 @@ _TRIES = {
         "slipped off}.",
         "<H> {tried|used} a {pole|branch|plank} {as a lever|to lift it}, but it {cracked|bent|broke"
         "} {at once|in two}.",
-        "The <snoun> was " + _TOO + " heavy for {a|one} <kind>[ alone].",
+        "The <snoun> was " + _TOO + " heavy to {lift|move|push|roll}[ {alone|away}].",
         '<He> {counted|shouted} "{one, two, three|ready, steady, go}!" and {lifted|heaved}, but '
         "{nothing happened|nothing moved|<he> fell over}.",
         "{However|No matter how} {hard|long|often} <he> {pushed|pulled}, the <snoun> {was stronger|"
@@ -187,26 +187,30 @@ _ASKS = (
     '"My <noun> is <at_site>!" {said|cried|sobbed} <H>. ',
     '"{Please|Oh, please}, {can|could} you {help|help me}?" {asked|begged} <H>. ',
     "<F> {looked at|studied|eyed} <site>{| and nodded| and smiled}. ",
-    "",
-    "",
 )
+
+
+_RECALLING = ("<site>", "<at_site>", "<fhim>", ", <H>?")
 
 
 def _talks() -> Iterable[Template]:
     for ask in _ASKS:
+        recalls = any(mark in ask for mark in _RECALLING)
         states = {"plot": "lost"} if "My <noun>" in ask else {}
         yield Template(
-            ask
+            f"[{ask}]"
             + '"{I can help|I will help|Let me help|Leave it to me|Let me try|Do not worry}," '
             + _SAYS
             + " {<F>|the <fkind>}.",
             states,
+            recalls,
         )
         for obstacle, can in _CAN.items():
             yield Template(
-                ask + '"{' + can + '}," ' + _SAYS + " {<F>|the <fkind>}"
+                f"[{ask}]" + '"{' + can + '}," ' + _SAYS + " {<F>|the <fkind>}"
                 "[, {smiling|laughing|with a grin}].",
                 {"obstacle": obstacle, **states},
+                recalls,
             )
 
 

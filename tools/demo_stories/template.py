@@ -72,10 +72,14 @@ def _parse(source: str) -> tuple[_Node, ...]:
 
 @dataclass(frozen=True)
 class Template:
-    """One or more whole sentences; ``states`` are facts that choosing it states."""
+    """One or more whole sentences; ``states`` are facts that choosing it states.
+
+    ``recalls``: it comes back to a detail that was told once and far away; plain stories do not.
+    """
 
     source: str
     states: Facts = field(default_factory=dict)
+    recalls: bool = False
 
     def __post_init__(self) -> None:
         """Parse the source; ``ValueError`` when its brackets or slots are wrong."""

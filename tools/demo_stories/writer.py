@@ -16,7 +16,7 @@ LONGEST = 160
 
 @dataclass(frozen=True)
 class Beat:
-    """One step of the plot; ``count`` is (least, most) templates of it in a story."""
+    """One step of the plot, told by ``least`` to ``most`` templates; how likely each further is."""
 
     name: str
     templates: tuple[Template, ...]
@@ -27,16 +27,16 @@ class Beat:
 
 BEATS = (
     Beat("opening", beginnings.OPENINGS, 1, 1),
-    Beat("habit", beginnings.HABITS, 0, 1, 0.4),
+    Beat("habit", beginnings.HABITS, 0, 1, 0.2),
     Beat("want", beginnings.WANTS, 1, 1),
     Beat("event", beginnings.EVENTS, 1, 1),
-    Beat("try", middles.TRIES, 1, 2, 0.12),
-    Beat("sorrow", middles.SORROWS, 0, 1, 0.4),
+    Beat("try", middles.TRIES, 1, 2, 0.08),
+    Beat("sorrow", middles.SORROWS, 0, 2, 0.15),
     Beat("arrival", middles.ARRIVALS, 1, 1),
     Beat("talk", middles.TALKS, 1, 1),
     Beat("rescue", middles.RESCUES, 1, 1),
     Beat("thanks", endings.THANKS, 1, 1),
-    Beat("treat", endings.TREATS, 0, 1, 0.3),
+    Beat("treat", endings.TREATS, 0, 1, 0.2),
     Beat("fate", endings.FATES, 1, 1),
     Beat("closing", endings.CLOSINGS, 1, 1),
 )
@@ -50,34 +50,41 @@ class Story:
     facts: dict[str, str]
 
 
-def write_story(rng: random.Random) -> Story:
-    """One story, from the next draws of ``rng``."""
+def write_story(rng: random.Random, plain: bool = False) -> Story:
+    """One story, from the next draws of ``rng``; a plain one recalls no far detail."""
     facts = _choose_facts(rng)
     sentences: list[str] = []
     for beat in BEATS:
-        count = beat.least + (beat.most > beat.least and rng.random() < beat.likelihood)
-        fitting = [template for template in beat.templates if agrees(template.states, facts)]
-        for template in rng.sample(fitting, count):
+        more = sum(rng.random() < beat.likelihood for _ in range(beat.most - beat.least))
+        fitting = [
+            template
+            for template in beat.templates
+            if agrees(template.states, facts) and not (plain and template.recalls)
+        ]
+        for template in rng.sample(fitting, beat.least + more):
             sentences.append(template.render(rng, facts))
     return Story(" ".join(sentences), facts)
 
 
-def stories(seed: int) -> Iterator[Story]:
+def stories(seed: int, plain: bool = False) -> Iterator[Story]:
     """Endless stories of at most ``LONGEST`` words; the same ones for the same seed."""
     rng = random.Random(seed)
     while True:
-        story = write_story(rng)
+        story = write_story(rng, plain)
         if len(story.text.split()) <= LONGEST:
             yield story
 
 
 def _choose_facts(rng: random.Random) -> dict[str, str]:
-    """The facts that limit each other; all others are chosen where a sentence first needs them."""
+    """The facts that limit each other; all others are chosen where a sentence first needs them.
+
+    Hero and helper are not both "he" or both "she", so that every pronoun is clear.
+    """
     gender = rng.choice(list(NAMES))
-    helper_gender = rng.choice(list(NAMES))
+    helper_gender = next(other for other in NAMES if other != gender)
     obstacle = rng.choice(OBSTACLES)
     hero = rng.choice(NAMES[gender])
-    helper = rng.choice([name for name in NAMES[helper_gender] if name != hero])
+    helper = rng.choice(NAMES[helper_gender])
     dry = [thing for thing in THINGS if obstacle != "water" or thing not in PAPER]
     return {
         "plot": rng.choice(PLOTS),
