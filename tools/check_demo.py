@@ -21,12 +21,14 @@ MODEL = Path(__file__).resolve().parents[1] / "cl_llama" / "demo"
 
 
 def sampled_texts(prompt: str, count: int, temperature: float, seed: int) -> Iterable[str]:
-    """Stories by cl-llama on its default device."""
+    """Stories by cl-llama on its default device, top-k as the command has it."""
     from cl_llama import Llama, SamplingParams
 
     with Llama.from_pretrained(str(MODEL)) as llm:
         for index in range(count):
-            params = SamplingParams(max_new_tokens=400, temperature=temperature, seed=seed + index)
+            params = SamplingParams(
+                max_new_tokens=400, temperature=temperature, top_k=20, seed=seed + index
+            )
             yield prompt + llm.generate(prompt, params).text
 
 
