@@ -18,11 +18,10 @@ from cl_llama.engine.sampling import LogitMask, Sampler, StepLogits
 from cl_llama.engine.scheduler import Chunk, Scheduler
 from cl_llama.engine.scheduler import Sequence as CacheSequence
 from cl_llama.errors import ClLlamaError, DeviceError, RequestError
-from cl_llama.models.batch import Batch, Model
+from cl_llama.models.batch import LOGITS_ROWS, STEP_TOKENS, Batch, Model
 
-PREFILL_CHUNK = 512
 MAX_BATCH = 32
-ALL_ROWS = 128
+ALL_ROWS = LOGITS_ROWS - MAX_BATCH
 
 
 class _Job:
@@ -53,8 +52,8 @@ class Engine:
         max_seq_len: int,
         *,
         end_ids: Sequence[int] = (),
-        prefill_chunk: int = PREFILL_CHUNK,
-        step_tokens: int = PREFILL_CHUNK,
+        prefill_chunk: int = STEP_TOKENS,
+        step_tokens: int = STEP_TOKENS,
         max_batch: int = MAX_BATCH,
         all_rows: int = ALL_ROWS,
     ) -> None:

@@ -8,6 +8,11 @@ from numpy.typing import NDArray
 
 from cl_llama.models.model_config import ModelConfig
 
+STEP_TOKENS = 512
+"""Tokens of a step, at most, that a model plans its memory for."""
+LOGITS_ROWS = 160
+"""Rows of logits of a step, at most, that a model plans its memory for."""
+
 
 @dataclass(frozen=True, eq=False)
 class SequenceSlice:

@@ -4,15 +4,10 @@ from dataclasses import dataclass
 
 from cl_llama import ops
 from cl_llama.errors import DeviceMemoryError, RequestError
+from cl_llama.models.batch import LOGITS_ROWS, STEP_TOKENS
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.opencl.devices import DeviceInfo
 from cl_llama.opencl.host_memory import available_host_memory_bytes
-
-STEP_TOKENS = 512
-"""Tokens of a step that scratch space is planned for."""
-LOGITS_ROWS = 160
-"""Rows of logits of a step that scratch space is planned for."""
-
 
 _SHARE = 0.95
 """Of the memory there is, what a model may take; drivers and the system need some, too."""

@@ -95,7 +95,6 @@ class Runtime:
                 division: list[Any] = [by_counts, max_threads, 0]
                 handle = handle.create_sub_devices(division)[0]
                 self.compute_units = max_threads
-            self._handle = handle
             self.context = self._cl.Context([handle])
             self.queue = self._cl.CommandQueue(self.context, handle)
 
