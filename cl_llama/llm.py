@@ -135,7 +135,12 @@ class Llama:
                 runtime = Runtime(select_device(device), max_threads)
                 resources.callback(runtime.close)
                 model = load_model(
-                    config, tensors, runtime, max_seq_len=max_seq_len, on_progress=on_progress
+                    config,
+                    tensors,
+                    runtime,
+                    max_seq_len=max_seq_len,
+                    on_progress=on_progress,
+                    precision=precision or "high",
                 )
             end_ids = None
             if checkpoint.format == "llama2c" and tokenizer is not None:

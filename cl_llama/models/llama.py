@@ -80,6 +80,7 @@ class Llama:
         runtime: Runtime,
         memory: MemoryPlan,
         family: Family | None = None,
+        precision: ops.Precision = "high",
     ) -> None:
         self.config = config
         self.num_blocks = memory.num_blocks
@@ -87,6 +88,7 @@ class Llama:
         self.runtime = runtime
         self._weights = weights
         self._family = family or runtime.family
+        self._precision = precision
         self._caches = [
             ops.allocate_cache(runtime, memory.num_blocks, config.n_kv_heads, config.head_dim)
             for _ in range(config.n_layers)
@@ -99,6 +101,7 @@ class Llama:
             DeviceError: the device failed, or ran out of memory.
         """
         config, family, eps = self.config, self._family, self.config.norm_eps
+        precision = self._precision
         H, G, K = config.n_heads, config.n_kv_heads, config.head_dim
         step = self._upload(batch)
         T, R = batch.token_count, batch.logits_rows
@@ -121,6 +124,7 @@ class Llama:
                     ops.Product(w.v, v, w.v_bias),
                 ],
                 family=family,
+                precision=precision,
             )
             q_THK, a_THK = q.view(T, H, K), a.view(T, H, K)
             k_TGK, v_TGK = k.view(T, G, K), v.view(T, G, K)
@@ -139,23 +143,32 @@ class Llama:
                 family=family,
             )
             ops.attention(q_THK, cache, step.attention, a_THK, window=window)
-            ops.matmul(a, w.o, x_TD, w.o_bias, accumulate=True, family=family)
+            ops.matmul(a, w.o, x_TD, w.o_bias, accumulate=True, family=family, precision=precision)
 
             ops.rmsnorm(x_TD, w.ffn_norm, eps, h_TD, family=family)
             ops.matmul_each(
                 h_TD,
                 [ops.Product(w.gate, gate_TF, w.gate_bias), ops.Product(w.up, up_TF, w.up_bias)],
                 family=family,
+                precision=precision,
             )
             ops.swiglu(gate_TF, up_TF, family=family)
-            ops.matmul(gate_TF, w.down, x_TD, w.down_bias, accumulate=True, family=family)
+            ops.matmul(
+                gate_TF,
+                w.down,
+                x_TD,
+                w.down_bias,
+                accumulate=True,
+                family=family,
+                precision=precision,
+            )
 
         logits_RV = self._scratch("logits", R, config.vocab_size)
         if step.logits_rows_R is not None:
             h_RD = self._scratch("h", R, config.d_model)
             final_norm = self._weights.final_norm
             ops.rmsnorm(x_TD, final_norm, eps, h_RD, step.logits_rows_R, family=family)
-            ops.matmul(h_RD, self._weights.output, logits_RV, family=family)
+            ops.matmul(h_RD, self._weights.output, logits_RV, family=family, precision=precision)
         return DeviceLogits(logits_RV, family)
 
     def _scratch(self, name: str, rows: int, width: int) -> DeviceArray:

@@ -19,6 +19,7 @@ def load_model(
     max_seq_len: int | None = None,
     on_progress: Callable[[float], None] | None = None,
     family: Family | None = None,
+    precision: ops.Precision = "high",
 ) -> Llama:
     """Plan the memory, upload the weights once, allocate the cache.
 
@@ -29,6 +30,7 @@ def load_model(
         max_seq_len: positions that the cache holds; None is the model's own, cut to what fits.
         on_progress: called with the share of the weights that is on the device, 0 to 1.
         family: kernels to run; None is the device's own.
+        precision: how exact products with weights are.
 
     Raises:
         DeviceMemoryError: it does not fit; nothing was uploaded.
@@ -83,4 +85,4 @@ def load_model(
     )
     if on_progress is not None:
         on_progress(1.0)
-    return Llama(config, weights, runtime, memory, family)
+    return Llama(config, weights, runtime, memory, family, precision)

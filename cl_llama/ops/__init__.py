@@ -14,7 +14,9 @@ from cl_llama.ops.attention import (
     rope_store,
 )
 from cl_llama.ops.elementwise import embedding, rmsnorm, swiglu
-from cl_llama.ops.matmul import Product, matmul, matmul_each, packed_shape
+from cl_llama.ops.matmul import Precision, matmul, matmul_each
+from cl_llama.ops.matmul_cpu import packed_shape
+from cl_llama.ops.matmul_method import Product
 from cl_llama.ops.selection import MAX_TOP_K, argmax, softmax, top_k
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment, Weight, as_f16, upload_matrix, upload_vector
@@ -24,6 +26,7 @@ __all__ = [
     "MAX_TOP_K",
     "AttentionPlan",
     "KVCache",
+    "Precision",
     "Product",
     "Segment",
     "Weight",
