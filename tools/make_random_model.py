@@ -1,6 +1,6 @@
 """Writes a Hugging Face folder of a named shape with random f16 weights, to try a device's speed.
 
-    python tools/make_random_model.py 1.1b /tmp/llama-1.1b
+    python tools/make_random_model.py 1b /tmp/llama-1b
 
 The text such a model writes is noise; its speed is that of a trained model of the same shape.
 Weights are normal with a deviation of 0.02, at a fixed seed.
@@ -15,41 +15,17 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
-SHAPES = {
-    "1.1b": {
-        "hidden_size": 2048,
-        "num_hidden_layers": 22,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 4,
-        "intermediate_size": 5632,
-        "vocab_size": 32000,
-    },
-    "3b": {
-        "hidden_size": 3072,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 24,
-        "num_key_value_heads": 8,
-        "intermediate_size": 8192,
-        "vocab_size": 32000,
-    },
-    "7b": {
-        "hidden_size": 4096,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 32,
-        "intermediate_size": 11008,
-        "vocab_size": 32000,
-    },
-}
+from cl_llama.bench.shapes import SHAPES, Shape
+
 _PIECE = 1 << 22  # values made at a time
 
 
-def tensor_shapes(config: dict[str, int]) -> dict[str, tuple[int, ...]]:
+def tensor_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all tensors, in file order."""
-    D, F, V = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
-    kv = D // config["num_attention_heads"] * config["num_key_value_heads"]
+    D, F, V = shape.hidden_size, shape.intermediate_size, shape.vocab_size
+    kv = shape.head_dim * shape.num_key_value_heads
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (V, D)}
-    for i in range(config["num_hidden_layers"]):
+    for i in range(shape.num_hidden_layers):
         layer = f"model.layers.{i}"
         shapes |= {
             f"{layer}.input_layernorm.weight": (D,),
@@ -62,7 +38,8 @@ def tensor_shapes(config: dict[str, int]) -> dict[str, tuple[int, ...]]:
             f"{layer}.mlp.up_proj.weight": (F, D),
             f"{layer}.mlp.down_proj.weight": (D, F),
         }
-    return shapes | {"model.norm.weight": (D,), "lm_head.weight": (V, D)}
+    shapes["model.norm.weight"] = (D,)
+    return shapes if shape.tie_word_embeddings else shapes | {"lm_head.weight": (V, D)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,19 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.folder.exists():
         parser.error(f"{args.folder} exists already")
     args.folder.mkdir(parents=True)
-    config = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        **SHAPES[args.shape],
-        "max_position_embeddings": args.max_seq_len,
-        "rms_norm_eps": 1e-5,
-        "rope_theta": 10000.0,
-        "hidden_act": "silu",
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "torch_dtype": "float16",
-    }
+    config = SHAPES[args.shape].hf_config(args.max_seq_len)
     (args.folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     shapes = tensor_shapes(SHAPES[args.shape])
     header, offset = {}, 0

@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     model.add_argument(
         "--max-seq-len",
-        type=_at_least_one,
+        type=at_least_one,
         metavar="N",
         help="prompt and text together, in tokens; default: the model's own length, shortened to "
         "what fits the device",
@@ -193,7 +193,7 @@ def _add_device(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--max-threads",
-        type=_at_least_one,
+        type=at_least_one,
         metavar="N",
         help="on CPU devices, the most cores to run on; default: all",
     )
@@ -236,7 +236,8 @@ def _check(name: str, value: Any) -> None:
         raise argparse.ArgumentTypeError(message) from None
 
 
-def _at_least_one(text: str) -> int:
+def at_least_one(text: str) -> int:
+    """The type of an option that is a count."""
     try:
         value = int(text)
     except ValueError:

@@ -89,10 +89,11 @@ class Llama:
         self._weights = weights
         self._family = family or runtime.family
         self._precision = precision
-        self._caches = [
+        self.caches = [
             ops.allocate_cache(runtime, memory.num_blocks, config.n_kv_heads, config.head_dim)
             for _ in range(config.n_layers)
         ]
+        """Each layer's keys and values; a bench fills them."""
 
     def forward(self, batch: Batch) -> "DeviceLogits":
         """Run a ragged batch: write its keys and values, return the logits it asks for.
@@ -113,7 +114,7 @@ class Llama:
         up_TF = self._scratch("up", T, config.d_ff)
 
         ops.embedding(step.token_ids_T, self._weights.embedding, x_TD, family=family)
-        layers = zip(self._weights.layers, self._caches, config.windows, strict=True)
+        layers = zip(self._weights.layers, self.caches, config.windows, strict=True)
         for w, cache, window in layers:
             ops.rmsnorm(x_TD, w.attn_norm, eps, h_TD, family=family)
             ops.matmul_each(

@@ -17,6 +17,7 @@ from cl_llama.ops.elementwise import embedding, rmsnorm, swiglu
 from cl_llama.ops.matmul import Precision, matmul, matmul_each
 from cl_llama.ops.matmul_cpu import packed_shape
 from cl_llama.ops.matmul_method import Product
+from cl_llama.ops.random import fill_random, random_values
 from cl_llama.ops.selection import MAX_TOP_K, argmax, softmax, top_k
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment, Weight, as_f16, upload_matrix, upload_vector
@@ -36,10 +37,12 @@ __all__ = [
     "attention",
     "ceil_div",
     "embedding",
+    "fill_random",
     "matmul",
     "matmul_each",
     "packed_shape",
     "plan_attention",
+    "random_values",
     "rmsnorm",
     "rope_store",
     "softmax",

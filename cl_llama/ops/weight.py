@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,14 @@ class RowSource(Protocol):
         """Drop what reading brought into memory."""
 
 
+@runtime_checkable
+class DeviceMade(Protocol):
+    """A tensor whose rows the device makes itself, so that the host never holds them."""
+
+    def make_rows(self, start: int, rows_ND: DeviceArray) -> None:
+        """Fill f16 [N, D] with the rows from `start` on."""
+
+
 @dataclass(frozen=True, eq=False)
 class Segment:
     """Consecutive rows of a matrix: f16, row n at `offset + n * row_stride` elements."""
@@ -62,7 +70,7 @@ class Weight:
 def upload_matrix(
     runtime: Runtime, source: RowSource, on_bytes: Callable[[int], None] | None = None
 ) -> Weight:
-    """Copy a matrix [N, D] to the device as f16.
+    """Copy a matrix [N, D] to the device as f16, or have the device make it.
 
     `on_bytes` is called with the number of f16 bytes after each piece.
 
@@ -83,12 +91,19 @@ def upload_matrix(
     for first in range(0, rows, segment_rows):
         count = min(segment_rows, rows - first)
         buffer = runtime.allocate(count * row_bytes)
-        for start in range(first, first + count, piece_rows):
-            stop = min(start + piece_rows, first + count)
-            piece = as_f16(source.name, source.read_rows(start, stop))
-            runtime.write(buffer, piece, offset=(start - first) * row_bytes)
+        if isinstance(source, DeviceMade):
+            rows_ND = DeviceArray(runtime, buffer, (count, columns), np.dtype(np.float16))
+            source.make_rows(first, rows_ND)
+            runtime.finish()
             if on_bytes is not None:
-                on_bytes(piece.nbytes)
+                on_bytes(rows_ND.nbytes)
+        else:
+            for start in range(first, first + count, piece_rows):
+                stop = min(start + piece_rows, first + count)
+                piece = as_f16(source.name, source.read_rows(start, stop))
+                runtime.write(buffer, piece, offset=(start - first) * row_bytes)
+                if on_bytes is not None:
+                    on_bytes(piece.nbytes)
         segments.append(Segment(buffer, 0, columns, first, count))
     source.release()
     return Weight(runtime, tuple(segments), rows, columns)

@@ -37,8 +37,14 @@ from cl_llama.cli.parser import COMMANDS, make_parser
         ("--temp 1", "there is no option --temp"),
         ("--start-interactive", "there is no option --start-interactive"),
         ("--inference-server", "there is no option --inference-server"),
-        ("device", "there is no command 'device' (there is devices, cache); did you mean devices?"),
-        ("hello", "there is no command 'hello' (there is devices, cache); a prompt goes after"),
+        (
+            "device",
+            "there is no command 'device' (there is devices, bench, cache); did you mean devices?",
+        ),
+        (
+            "hello",
+            "there is no command 'hello' (there is devices, bench, cache); a prompt goes after",
+        ),
         ("--prompt Once upon", "put a prompt of several words in quotes"),
         ("--seed 1 devices", "the options before devices are not its own; put the command first"),
         ("devices --seed 1", "unrecognized arguments: --seed 1"),

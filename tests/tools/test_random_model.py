@@ -1,21 +1,17 @@
-"""The tools that make and measure a random model, on a shape small enough for a test."""
+"""The tool that writes a random model, on a shape small enough for a test."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cl_llama.opencl.devices import DeviceInfo
-from tools import bench_model, make_random_model
+from cl_llama.bench.shapes import Shape
+from cl_llama.checkpoints import open_checkpoint
+from cl_llama.models.config import config_from_checkpoint
+from cl_llama.models.weights import map_tensors
+from tools import make_random_model
 
-TINY = {
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 96,
-    "vocab_size": 128,
-}
+TINY = Shape("a tiny one", 64, 2, 4, 2, 96, 128)
 
 
 @pytest.fixture
@@ -38,12 +34,13 @@ def test_an_existing_folder_is_kept(tiny: Path, capsys: pytest.CaptureFixture[st
     assert "exists already" in capsys.readouterr().err
 
 
-def test_bench(tiny: Path, device: DeviceInfo, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--prompt-tokens", "20", "--repetitions", "2", "--read-mib", "32"]
-    assert bench_model.main([str(tiny), "--device", str(device.index), *options]) == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    parameters = 2 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 96) + 2 * 128 * 64
-    assert result["weight_bytes"] == 2 * parameters + 4 * 5 * 64
-    assert 0 < result["decode_tokens_per_s"] < 1e5
-    assert result["bandwidth_gb_s"] > 0
-    assert result["prefill_20_tokens_per_s"] > 0
+@pytest.mark.parametrize("tied", [False, True])
+def test_it_loads(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tied: bool) -> None:
+    shape = replace(TINY, tie_word_embeddings=tied)
+    monkeypatch.setitem(make_random_model.SHAPES, "tied", shape)
+    make_random_model.main(["tied", str(tmp_path / "tied"), "--max-seq-len", "64"])
+    with open_checkpoint(tmp_path / "tied") as checkpoint:
+        config = config_from_checkpoint(checkpoint)
+        assert config == shape.config(64)
+        tensors = map_tensors(config, checkpoint)
+        assert (tensors.output is tensors.embedding) == tied

@@ -1,0 +1,1 @@
+"""Measures a model on a device beside the limits of that device: `cl-llama bench`."""

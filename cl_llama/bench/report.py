@@ -1,0 +1,135 @@
+"""What a bench found, as a table for people and as an object for programs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cl_llama.bench.costs import decode_cost
+from cl_llama.bench.measure import Measured
+from cl_llama.bench.roofs import Sample, best
+from cl_llama.bench.subject import Settings, Subject
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A finished bench."""
+
+    subject: Subject
+    settings: Settings
+    results: Sequence[Measured]
+    read_bytes: int
+    """What each measurement of the bandwidth read."""
+
+    @property
+    def limits(self) -> Sample:
+        """The best of the whole run."""
+        return best([sample for result in self.results for sample in result.samples])
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything; rates in tokens, 1e9 bytes and 1e9 FLOPs a second."""
+        subject, limits = self.subject, self.limits
+        model, device = subject.model, subject.runtime.device
+        return {
+            "device": device.label,
+            "driver": device.driver,
+            "cores": subject.runtime.compute_units,
+            "model": subject.name,
+            "weight_bytes": model.memory.weight_bytes,
+            "precision": self.settings.precision,
+            "bandwidth_gb_s": _rounded(limits.bytes_per_s / 1e9),
+            "gflops_roof": _rounded(limits.flops_per_s / 1e9),
+            "load_s": _rounded(subject.load_s),
+            "first_token_s": _rounded(subject.first_tokens.first),
+            "first_token_again_s": _rounded(subject.first_tokens.second),
+            "first_token_prompt": subject.first_tokens.prompt_tokens,
+            "kernels_built": subject.kernels_built,
+            "peak_rss_bytes": subject.peak_rss_bytes,
+            "results": [self._result(result) for result in self.results],
+        }
+
+    def _result(self, result: Measured) -> dict[str, Any]:
+        config = self.subject.model.config
+        roof, limits = result.roof(config), result.limits
+        return {
+            "test": result.case.name,
+            "batch": result.case.batch,
+            "depth": result.case.depth,
+            "tokens_per_s": _rounded(result.median),
+            "roof_share": _rounded(result.median / roof),
+            "roof": result.bound_by(config),
+            "roof_tokens_per_s": _rounded(roof),
+            "tokens_per_s_min": _rounded(min(result.tokens_per_s)),
+            "tokens_per_s_max": _rounded(max(result.tokens_per_s)),
+            "repetitions": [_rounded(rate) for rate in result.tokens_per_s],
+            "bandwidth_gb_s": _rounded(limits.bytes_per_s / 1e9),
+            "gflops_roof": _rounded(limits.flops_per_s / 1e9),
+        }
+
+    def lines(self) -> list[str]:
+        """What stands above the table."""
+        subject, limits = self.subject, self.limits
+        memory, first = subject.model.memory, subject.first_tokens
+        step_bytes = decode_cost(subject.model.config, 1, 0).nbytes
+        kernels = (
+            f"{subject.kernels_built} kernels built"
+            if subject.kernels_built
+            else "all kernels from the cache"
+        )
+        return [
+            f"device       {subject.runtime.device.label}",
+            f"model        {subject.name}, {_gib(memory.weight_bytes)} of f16 weights, "
+            f"{step_bytes / 1e9:.2f} GB a decode step, precision {self.settings.precision}",
+            f"limits       read {limits.bytes_per_s / 1e9:.1f} GB/s over {_gib(self.read_bytes)}, "
+            f"float32 multiply-add {limits.flops_per_s / 1e9:.0f} GFLOP/s",
+            f"loading      {subject.load_s:.2f} s",
+            f"first token  {first.first:.3f} s after a prompt of {first.prompt_tokens} "
+            f"({kernels}), {first.second:.3f} s after the next",
+            f"peak memory  {_gib(subject.peak_rss_bytes)} of the host's, loading and prompts",
+        ]
+
+    def table(self) -> "Table":
+        """A row a case."""
+        from rich import box
+        from rich.table import Table
+
+        table = Table(
+            box=box.SIMPLE_HEAD,
+            caption="medians with their range; the roof is the least time that the bandwidth or "
+            "the float32 multiply-adds measured beside a test allow",
+            caption_justify="left",
+        )
+        table.add_column("test")
+        for name in ("batch", "depth", "tokens/s", "range", "roof", "share"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("of")
+        config = self.subject.model.config
+        names = {"bandwidth": "reading", "fma": "arithmetic"}
+        for result in self.results:
+            roof = result.roof(config)
+            table.add_row(
+                result.case.name,
+                str(result.case.batch),
+                str(result.case.depth),
+                _rate(result.median),
+                f"{_rate(min(result.tokens_per_s))}-{_rate(max(result.tokens_per_s))}",
+                _rate(roof),
+                f"{result.median / roof:.2f}",
+                names[result.bound_by(config)],
+            )
+        return table
+
+
+def _rounded(value: float) -> float:
+    """Four significant digits."""
+    return float(f"{value:.4g}")
+
+
+def _rate(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}" if value >= 1 else f"{value:.3f}"
+
+
+def _gib(nbytes: int) -> str:
+    return f"{nbytes / 2**30:.2f} GiB"
