@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from cl_llama.opencl import amx
 from cl_llama.opencl.devices import DeviceInfo, list_devices
+from cl_llama.opencl.matrix_units import examine
 from cl_llama.opencl.runtime import Family, Runtime, family_of
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -26,6 +28,11 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 os.environ.setdefault("RUSTICL_ENABLE", "llvmpipe")
 CACHE_DIR = tempfile.mkdtemp(prefix="cl-llama-tests-")
 os.environ["CL_LLAMA_CACHE_DIR"] = CACHE_DIR
+
+# In children of tests/amx/emulation.py the instructions work, whatever the processor.
+if os.environ.get("CL_LLAMA_TEST_AMX") == "emulated":
+    AMX_FLAGS = amx.cpu_flags() | {"amx_tile", "amx_bf16", "amx_int8"}
+    amx.cpu_flags = lambda: AMX_FLAGS
 
 # A shell's background job ignores Ctrl-C, and so would the children that tests send it to.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -96,14 +103,24 @@ def device(request: pytest.FixtureRequest) -> DeviceInfo:
 
 
 @functools.cache
-def _open(index: int) -> Runtime:
-    return Runtime(next(d for d in list_devices() if d.index == index))
+def _open(index: int, matrix_units: bool) -> Runtime:
+    device = next(d for d in list_devices() if d.index == index)
+    return Runtime(device, matrix_units=matrix_units)
 
 
 @pytest.fixture(scope="session")
 def runtime(device: DeviceInfo) -> Runtime:
-    """A runtime on each device in turn; the tests of a device share it."""
-    return _open(device.index)
+    """A runtime on each device in turn, without matrix units; the tests of a device share it."""
+    return _open(device.index, False)
+
+
+@pytest.fixture(scope="session")
+def amx_runtime(device: DeviceInfo) -> Runtime:
+    """The same with Intel AMX; tests/amx runs the tests of it once more on an emulator."""
+    found = examine("amx", device)
+    if found.state != "works":
+        pytest.skip(f"no AMX: {found.reason}")
+    return _open(device.index, True)
 
 
 @pytest.fixture(params=["portable", "cpu"])

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from cl_llama.errors import DeviceError, DeviceMemoryError
 from cl_llama.opencl.devices import DeviceInfo
 from cl_llama.opencl.loader import import_pyopencl
+from cl_llama.opencl.matrix_units import MatrixUnit, find_matrix_unit
 from cl_llama.opencl.programs import build_program
 
 if TYPE_CHECKING:
@@ -72,13 +73,18 @@ class Runtime:
     Args:
         device: the device to open.
         max_threads: on CPU devices, the most cores that kernels run on.
+        matrix_units: whether kernels may use a matrix unit that was found to work.
 
     Raises:
         DeviceError: the driver refuses a context, a queue or the division of its cores.
     """
 
-    def __init__(self, device: DeviceInfo, max_threads: int | None = None) -> None:
+    def __init__(
+        self, device: DeviceInfo, max_threads: int | None = None, *, matrix_units: bool = True
+    ) -> None:
         self._cl = import_pyopencl()
+        # Before the context, whose threads are to have the permission that this asks for.
+        self.matrix_unit: MatrixUnit | None = find_matrix_unit(device) if matrix_units else None
         self.device = device
         self.family = family_of(device)
         self.compute_units = device.compute_units

@@ -1,0 +1,178 @@
+"""Matrix units of a device: used where a small run in a child process has proved that they work.
+
+Their kernels hold instructions that other processors, drivers or settings do not know, and a wrong
+guess there is not an error code but the end of the process. So a unit is used only if the device
+says that it has it, the system permits it, and a child process has computed the right result with
+it on the same device. What the child found is remembered in the cache, by processor, driver,
+system and the check's own text, so that only the first start of all waits for it.
+`CL_LLAMA_MATRIX_UNITS=off` switches all units off.
+"""
+
+import json
+import logging
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cl_llama.errors import DeviceError
+from cl_llama.opencl import amx
+from cl_llama.opencl.cache import private_folder, write_file
+from cl_llama.opencl.devices import DeviceInfo
+from cl_llama.opencl.programs import cache_key, expand_includes, kernels_dir
+
+if TYPE_CHECKING:
+    from cl_llama.opencl.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+MatrixUnit = Literal["amx", "mma", "dpas"]
+"""Intel AMX; NVIDIA's tensor cores; the matrix engines of Intel's GPUs."""
+
+SWITCH = "CL_LLAMA_MATRIX_UNITS"
+
+_FOLDER = "matrix-units"
+_TIMEOUT = 120
+_CHILD = "from cl_llama.opencl.matrix_unit_check import main; main()"
+
+_unwritten: dict[str, str] = {}
+"""Outcomes of this process's checks, where there is no folder to remember them in."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a matrix unit is found.
+
+    `absence` says why a device cannot have it, `permission` why this process may not use it and
+    `check` what it computed wrongly; None from each is what is hoped for. Only `check`, with the
+    kernel of `check_file`, executes its instructions.
+    """
+
+    absence: Callable[[DeviceInfo], str | None]
+    permission: Callable[[], str | None]
+    check: Callable[["Runtime"], str | None]
+    check_file: str
+
+
+UNITS: dict[MatrixUnit, Unit] = {
+    "amx": Unit(amx.absence, amx.permission, amx.check, "check_amx.cl"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of a matrix unit on a device: absent, failed or works, and why."""
+
+    unit: MatrixUnit
+    state: Literal["absent", "failed", "works"]
+    reason: str = ""
+
+
+def switched_off() -> bool:
+    """Whether the environment wants no matrix units.
+
+    Raises:
+        DeviceError: the variable has a value that means nothing.
+    """
+    value = os.environ.get(SWITCH, "on")
+    if value.lower() not in ("on", "off", ""):
+        raise DeviceError(f"{SWITCH} is {value!r}; it is 'on' or 'off'")
+    return value.lower() == "off"
+
+
+def find_matrix_unit(device: DeviceInfo) -> MatrixUnit | None:
+    """The unit that kernels may use on a device, permitted to this process; None if there is none.
+
+    Raises:
+        DeviceError: the environment's switch has a value that means nothing.
+    """
+    if switched_off():
+        return None
+    for name in UNITS:
+        finding = examine(name, device)
+        if finding.state == "works":
+            return name
+        logger.debug("%s: %s is %s: %s", device.label, name, finding.state, finding.reason)
+    return None
+
+
+def examine(name: MatrixUnit, device: DeviceInfo, *, again: bool = False) -> Finding:
+    """What is known of a unit, from the cache or, at first and `again`, from a child process."""
+    unit = UNITS[name]
+    reason = unit.absence(device)
+    if reason is not None:
+        return Finding(name, "absent", reason)
+    reason = unit.permission()
+    if reason is not None:
+        return Finding(name, "failed", reason)
+    source = expand_includes(kernels_dir(), unit.check_file)
+    key = cache_key(device, source, (name, platform.release()))
+    if not again:
+        remembered = _recall(key)
+        if remembered is not None:
+            return _finding(name, remembered)
+    reason = _check_in_child(name, device)
+    if reason is None:
+        return Finding(name, "failed", f"the check took longer than {_TIMEOUT} s")
+    _remember(key, reason)
+    return _finding(name, reason)
+
+
+def _finding(name: MatrixUnit, reason: str) -> Finding:
+    return Finding(name, "failed", reason) if reason else Finding(name, "works")
+
+
+def _recall(key: str) -> str | None:
+    """Why a unit failed, empty if it works; None if it is not known."""
+    folder = private_folder(_FOLDER)
+    if folder is None:
+        return _unwritten.get(key)
+    try:
+        content = json.loads((folder / f"{key}.json").read_bytes())
+        return str(content["failure"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(key: str, reason: str) -> None:
+    folder = private_folder(_FOLDER)
+    if folder is None:
+        _unwritten[key] = reason
+    else:
+        write_file(folder / f"{key}.json", json.dumps({"failure": reason}).encode())
+
+
+def _check_in_child(name: MatrixUnit, device: DeviceInfo) -> str | None:
+    """Why the check failed, empty if it passed; None if it took too long."""
+    command = [sys.executable, "-c", _CHILD, name, str(device.index), device.label]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    try:
+        child = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    except (OSError, ValueError) as error:  # no interpreter to start: an embedded one
+        return f"the check cannot be started: {error}"
+    if child.returncode < 0:
+        try:
+            ending = signal.Signals(-child.returncode).name
+        except ValueError:
+            ending = f"signal {-child.returncode}"
+        return f"the check was ended by {ending}"
+    try:
+        return str(json.loads(child.stdout)["failure"])
+    except (ValueError, KeyError, TypeError):
+        last = child.stderr.strip().rpartition("\n")[2]
+        return f"the check ended with status {child.returncode}: {last or 'without a word'}"
