@@ -121,8 +121,8 @@ class Llama:
                 h_TD,
                 [
                     ops.Product(w.q, q, w.q_bias),
-                    ops.Product(w.k, k, w.k_bias),
-                    ops.Product(w.v, v, w.v_bias),
+                    ops.Product(w.k, k, w.k_bias, exact=True),
+                    ops.Product(w.v, v, w.v_bias, exact=True),
                 ],
                 family=family,
                 precision=precision,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
+from cl_llama.ops import matmul_amx
 from cl_llama.ops.matmul_cpu import GemmCpu, GemvCpu
 from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Method, Product
 from cl_llama.ops.matmul_portable import Gemm, Gemv
@@ -55,7 +56,8 @@ def matmul_each(
             expect("matmul", "bias_N", product.bias_N, (product.weight.rows,))
     if T == 0:
         return
-    method = choose(x_TD.runtime, family or x_TD.runtime.family, precision, T)
+    exact = any(product.exact for product in products)
+    method = choose(x_TD.runtime, family or x_TD.runtime.family, precision, T, exact)
     x = method.prepare(x_TD)
     for product in products:
         flags = ACCUMULATE * accumulate | BIAS * (product.bias_N is not None)
@@ -63,8 +65,14 @@ def matmul_each(
             method.launch(x, segment, product, (T, segment.rows, D), flags)
 
 
-def choose(runtime: Runtime, family: Family, precision: Precision, T: int) -> Method:
-    """The way to multiply T rows of activations on a device."""
+def choose(
+    runtime: Runtime, family: Family, precision: Precision, T: int, exact: bool = False
+) -> Method:
+    """The way to multiply T rows of activations on a device; `exact`: by a product that asks it."""
     if family == "cpu":
+        if runtime.matrix_unit == "amx" and T >= matmul_amx.MIN_ROWS:
+            if precision == "fast":
+                return matmul_amx.GemmAmx(parts=1, exact_parts=1)
+            return matmul_amx.GemmAmx(parts=2, exact_parts=3 if exact else 2)
         return GemvCpu() if T <= _FEW_ROWS else GemmCpu()
     return Gemv() if T <= _FEW_ROWS else Gemm()

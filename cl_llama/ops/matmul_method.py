@@ -15,11 +15,16 @@ ARGUMENTS = "bllbbbluuuu"
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """One of several matrices that the same activations meet: y = x w^T (+ bias)."""
+    """One of several matrices that the same activations meet: y = x w^T (+ bias).
+
+    `exact` asks for float32's exactness under `precision="high"` where less is usual: keys and
+    values are rounded to f16 next, and each that rounds to another neighbour is a large error.
+    """
 
     weight: Weight
     out_TN: DeviceArray
     bias_N: DeviceArray | None = None
+    exact: bool = False
 
 
 class Method(Protocol):
