@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cl_llama.bench.costs import decode_cost
 from cl_llama.bench.measure import Measured
+from cl_llama.bench.profile import StepProfile
 from cl_llama.bench.roofs import Sample, best
 from cl_llama.bench.subject import Settings, Subject
 
@@ -22,6 +23,7 @@ class Report:
     results: Sequence[Measured]
     read_bytes: int
     """What each measurement of the bandwidth read."""
+    profiles: Sequence[StepProfile] = ()
 
     @property
     def limits(self) -> Sample:
@@ -48,7 +50,7 @@ class Report:
             "kernels_built": subject.kernels_built,
             "peak_rss_bytes": subject.peak_rss_bytes,
             "results": [self._result(result) for result in self.results],
-        }
+        } | ({"profile": [p.as_json() for p in self.profiles]} if self.profiles else {})
 
     def _result(self, result: Measured) -> dict[str, Any]:
         config = self.subject.model.config

@@ -16,14 +16,14 @@ READ_BYTES = 1 << 30
 _LEAST_READ_BYTES = 1 << 24
 _LEAST_SECONDS = 0.005
 """A measurement takes at least so long, or launches would count."""
-_VECTOR_BYTES = 256
-"""What a work-item reads in a round."""
+_VECTOR_BYTES = 64
+_CPU_STREAMS, _GPU_STREAMS = (8, 16), (4,)
+"""Vectors that a work-item reads in a round. On a CPU they lie far apart; how many of such streams
+a core reads fastest is the CPU's, so both take turns."""
 
 
 class ReadBandwidth:
     """A streaming read over more memory than caches hold, several buffers where one is too large.
-
-    On CPU devices two divisions among the cores take turns: one piece a core, and many.
 
     Raises:
         DeviceMemoryError: not even a small buffer fits.
@@ -32,31 +32,36 @@ class ReadBandwidth:
     def __init__(self, runtime: Runtime, nbytes: int = READ_BYTES) -> None:
         self._runtime = runtime
         self._contiguous = runtime.family == "cpu"
-        units = runtime.compute_units
-        self._divisions = [64 * units, units] if self._contiguous else [1 << 16]
+        self._streams = _CPU_STREAMS if self._contiguous else _GPU_STREAMS
+        self._items = 64 * runtime.compute_units if self._contiguous else 1 << 16
         self._buffers = _buffers(runtime, nbytes)
-        self._sums = runtime.empty((max(self._divisions),), np.uint32)
+        self._sums = runtime.empty((self._items,), np.uint32)
         self._passes = 1
         self._turn = 0
         self.nbytes = sum(buffer.nbytes for buffer in self._buffers)
-        for _ in self._divisions:
+        for _ in self._streams:
             rate = self.measure()
             self._passes = max(self._passes, int(_LEAST_SECONDS * rate / self.nbytes) + 1)
 
     def measure(self) -> float:
         """Bytes a second."""
-        runtime, items = self._runtime, self._divisions[self._turn % len(self._divisions)]
+        runtime, streams = self._runtime, self._streams[self._turn % len(self._streams)]
         self._turn += 1
         kernel = runtime.kernel(
-            "stream_read.cl", "stream_read", "bbu", CONTIGUOUS=int(self._contiguous)
+            "stream_read.cl",
+            "stream_read",
+            "bbu",
+            CONTIGUOUS=int(self._contiguous),
+            STREAMS=streams,
         )
+        round_bytes = self._items * streams * _VECTOR_BYTES
         local = (1,) if self._contiguous else (64,)
         runtime.finish()
         began, total = time.perf_counter(), 0
         for buffer in self._buffers * self._passes:
-            rounds = buffer.nbytes // (items * _VECTOR_BYTES)
-            runtime.launch(kernel, (items,), local, buffer, self._sums, rounds)
-            total += rounds * items * _VECTOR_BYTES
+            rounds = buffer.nbytes // round_bytes
+            runtime.launch(kernel, (self._items,), local, buffer, self._sums, rounds)
+            total += rounds * round_bytes
         runtime.finish()
         return total / (time.perf_counter() - began)
 

@@ -90,6 +90,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     output.add_argument(
         "--json", action="store_true", help="print a JSON object on the last line, no table"
     )
+    output.add_argument(
+        "--profile",
+        action="store_true",
+        help="show each kernel's time, too, in a further run of every test",
+    )
     output.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     parser.set_defaults(func=run)
 
@@ -99,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     shape = None if args.shape is None else find_shape(args.shape)
 
     from cl_llama.bench.measure import cache_positions, measure, plan
+    from cl_llama.bench.profile import profile
     from cl_llama.bench.report import Report
     from cl_llama.bench.roofs import PeakFma, ReadBandwidth, Roofs
     from cl_llama.bench.subject import Settings, load_subject
@@ -127,7 +133,8 @@ def run(args: argparse.Namespace) -> int:
         reads = ReadBandwidth(subject.runtime, args.read_mib << 20)
         roofs = Roofs(reads, PeakFma(subject.runtime))
         results = measure(subject.model, cases, roofs, args.repetitions, progress.step)
-        report = Report(subject, settings, results, reads.nbytes)
+        profiles = [profile(subject.model, case) for case in cases] if args.profile else []
+        report = Report(subject, settings, results, reads.nbytes, profiles)
     _print(report, as_json=args.json)
     return 0
 
@@ -142,6 +149,8 @@ def _print(report: "Report", *, as_json: bool) -> None:
     with console.capture() as captured:  # rich would end the program if the pipe is closed
         console.print("\n".join(report.lines()), soft_wrap=True)
         console.print(report.table())
+        for step in report.profiles:
+            console.print(step.table())
     print(captured.get(), end="")
 
 

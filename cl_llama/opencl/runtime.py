@@ -13,6 +13,7 @@ from cl_llama.errors import DeviceError, DeviceMemoryError
 from cl_llama.opencl.devices import DeviceInfo
 from cl_llama.opencl.loader import import_pyopencl
 from cl_llama.opencl.matrix_units import MatrixUnit, find_matrix_unit
+from cl_llama.opencl.profile import Profile, Work
 from cl_llama.opencl.programs import build_program
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Runtime:
         self._kernels: dict[tuple[Any, ...], cl.Kernel] = {}
         self._programs: dict[tuple[Any, ...], cl.Program] = {}
         self._scratch: dict[str, cl.Buffer] = {}
+        self._profile: Profile | None = None
         handle = device.handle
         with self._errors("open"):
             if max_threads is not None and device.is_cpu and max_threads < device.compute_units:
@@ -151,12 +153,18 @@ class Runtime:
     def write(self, buffer: "cl.Buffer", array: NDArray[Any], offset: int = 0) -> None:
         """Copy a contiguous host array into a buffer at a byte offset; returns when it is read."""
         with self._errors("write"):
-            self._cl.enqueue_copy(self.queue, buffer, array, dst_offset=offset, is_blocking=True)
+            event = self._cl.enqueue_copy(
+                self.queue, buffer, array, dst_offset=offset, is_blocking=True
+            )
+        if self._profile is not None:
+            self._profile.add_copy("copy to device", event, array.nbytes)
 
     def read(self, buffer: "cl.Buffer", out: NDArray[Any]) -> None:
         """Fill a contiguous host array from a buffer's start, after the commands before."""
         with self._errors("read"):
-            self._cl.enqueue_copy(self.queue, out, buffer, is_blocking=True)
+            event = self._cl.enqueue_copy(self.queue, out, buffer, is_blocking=True)
+        if self._profile is not None:
+            self._profile.add_copy("copy to host", event, out.nbytes)
 
     def kernel(
         self, filename: str, name: str, arguments: str, **defines: int | float | str
@@ -189,9 +197,36 @@ class Runtime:
         """Queue a kernel; arrays are passed as their buffers."""
         values = [a.buffer if isinstance(a, DeviceArray) else a for a in arguments]
         try:
-            kernel(self.queue, global_size, local_size, *values)
+            event = kernel(self.queue, global_size, local_size, *values)
         except self._cl.Error as error:
             raise self._translated(kernel.function_name, error) from error
+        if self._profile is not None:
+            self._profile.add_kernel(kernel.function_name, event)
+
+    @property
+    def profiles(self) -> bool:
+        """Whether `announce` is listened to."""
+        return self._profile is not None
+
+    def announce(self, work: Work) -> None:
+        """What the next kernel will do, for a profile."""
+        if self._profile is not None:
+            self._profile.announce(work)
+
+    @contextmanager
+    def profile(self) -> Iterator[Profile]:
+        """Time every command until the end of the block; then all of them have run."""
+        self.finish()
+        plain, profile = self.queue, Profile()
+        properties = self._cl.command_queue_properties.PROFILING_ENABLE
+        with self._errors("profiling queue"):
+            self.queue = self._cl.CommandQueue(self.context, plain.device, properties=properties)
+        self._profile = profile
+        try:
+            yield profile
+            self.finish()
+        finally:
+            self.queue, self._profile = plain, None
 
     def finish(self) -> None:
         """Wait until everything queued has run."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cl_llama.opencl.profile import Work
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.ops.shapes import ceil_div, expect
 
@@ -37,11 +38,13 @@ class AttentionPlan:
         block_tables_BW: int32 [B, W], the physical blocks of each sequence in order of position.
         tiles: int32 [tiles, 5], as the kernels describe them: several rows of a sequence each.
         single_tiles: int32 [tiles, 5], sequences with one new token (portable family only).
+        spans: each sequence's number of new tokens and the position of the first.
     """
 
     block_tables_BW: DeviceArray
     tiles: DeviceArray | None
     single_tiles: DeviceArray | None
+    spans: tuple[tuple[int, int], ...]
     family: Family
 
 
@@ -79,7 +82,7 @@ def plan_attention(
     upload = [
         runtime.from_numpy(np.array(t, dtype=np.int32)) if t else None for t in (tiles, singles)
     ]
-    return AttentionPlan(block_tables_BW, upload[0], upload[1], family)
+    return AttentionPlan(block_tables_BW, upload[0], upload[1], tuple(spans), family)
 
 
 def rope_store(
@@ -163,6 +166,8 @@ def attention(
     expect("attention", "out_THK", out_THK, (T, H, K))
     expect("attention", "cache", cache.keys, (cache.keys.shape[0], G, BLOCK, K))
     runtime = q_THK.runtime
+    if runtime.profiles:
+        runtime.announce(_work(plan.spans, H, G, K, window))
     if plan.family == "cpu":
         forms = [("attention_cpu.cl", "attention", plan.tiles)]
     else:
@@ -200,3 +205,15 @@ def attention(
             window or 0,
             K**-0.5,
         )
+
+
+def _work(spans: Sequence[tuple[int, int]], H: int, G: int, K: int, window: int | None) -> Work:
+    """The attention of one layer: each sequence's keys and values once, queries and output once."""
+    pairs = keys = tokens = 0
+    for count, position in spans:
+        ends = np.arange(position + 1, position + count + 1)
+        pairs += int(ends.sum() if window is None else np.minimum(ends, window).sum())
+        first = 0 if window is None else max(0, position + 1 - window)
+        keys += position + count - first
+        tokens += count
+    return Work(f"{tokens} tokens", keys * G * K * 4 + tokens * H * K * 8, pairs * H * K * 4)

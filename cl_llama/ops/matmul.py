@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from cl_llama.opencl.profile import Work
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.ops import matmul_amx
 from cl_llama.ops.matmul_cpu import GemmCpu, GemvCpu
@@ -62,7 +63,14 @@ def matmul_each(
     for product in products:
         flags = ACCUMULATE * accumulate | BIAS * (product.bias_N is not None)
         for segment in product.weight.segments:
+            if x.runtime.profiles:
+                x.runtime.announce(_work(T, segment.rows, D))
             method.launch(x, segment, product, (T, segment.rows, D), flags)
+
+
+def _work(T: int, N: int, D: int) -> Work:
+    """A product's, the activations read and written once each."""
+    return Work(f"{T}x{D}x{N}", 2 * N * D + 4 * T * (D + N), 2 * T * N * D)
 
 
 def choose(

@@ -8,11 +8,13 @@ from cl_llama.opencl.runtime import Runtime
 
 
 @pytest.mark.parametrize("contiguous", [0, 1])
-def test_all_of_the_memory_is_read(runtime: Runtime, contiguous: int) -> None:
+@pytest.mark.parametrize("streams", [4, 8, 16])
+def test_all_of_the_memory_is_read(runtime: Runtime, contiguous: int, streams: int) -> None:
     items, rounds = 64, 3
-    data = np.random.default_rng(0).integers(0, 2**32, items * rounds * 64, np.uint32)
+    data = np.random.default_rng(0).integers(0, 2**32, items * rounds * streams * 16, np.uint32)
     sums = runtime.empty((items,), np.uint32)
-    kernel = runtime.kernel("stream_read.cl", "stream_read", "bbu", CONTIGUOUS=contiguous)
+    defines = {"CONTIGUOUS": contiguous, "STREAMS": streams}
+    kernel = runtime.kernel("stream_read.cl", "stream_read", "bbu", **defines)
     runtime.launch(kernel, (items,), (64,), runtime.from_numpy(data), sums, rounds)
     assert np.bitwise_xor.reduce(sums.numpy()) == np.bitwise_xor.reduce(data)
 

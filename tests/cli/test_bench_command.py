@@ -63,6 +63,31 @@ def test_table(bench, device_infos, monkeypatch):
     ]
 
 
+def test_profile(cl_llama, device):
+    words = ["--shape", "tiny", *QUICK, "-b", "2", "--device", device.index, "--profile"]
+    ended = cl_llama("bench", *words, "--json")
+    assert (ended.status, ended.err) == (0, "")
+    profiles = json.loads(ended.out)["profile"]
+    assert [(p["test"], p["batch"]) for p in profiles] == [("pp20", 1), ("tg3", 2)]
+    for profile in profiles:
+        assert 0 <= profile["host_share"] < 1
+        shares = sum(command["share"] for command in profile["commands"])
+        assert shares + profile["host_share"] == pytest.approx(1, abs=0.01)
+        products = [c for c in profile["commands"] if "matmul" in c["name"]]
+        assert all(c["gb_s"] > 0 and c["gflops"] > 0 for c in products)
+        assert sum(c["launches"] for c in products) >= 9  # two layers and the output
+
+
+def test_profile_as_a_table(bench, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    ended = bench("--shape", "tiny", "--profile")
+    assert (ended.status, ended.err) == (0, "")
+    assert "tg3, batch 1, depth 0: a step of" in ended.out
+    assert "(host)" in ended.out
+    assert "…" not in ended.out
+    assert max(map(len, ended.out.splitlines()[6:])) <= 80
+
+
 @pytest.mark.parametrize("as_option", [False, True])
 def test_a_model_from_a_file(bench, small_model, as_option):
     ended = bench(*(["--model-path"] if as_option else []), small_model, "--json")
