@@ -41,6 +41,7 @@ class Report:
             "model": subject.name,
             "weight_bytes": model.memory.weight_bytes,
             "precision": self.settings.precision,
+            "matrix_unit": subject.runtime.matrix_unit,
             "bandwidth_gb_s": _rounded(limits.bytes_per_s / 1e9),
             "gflops_roof": _rounded(limits.flops_per_s / 1e9),
             "load_s": _rounded(subject.load_s),
@@ -80,8 +81,10 @@ class Report:
             if subject.kernels_built
             else "all kernels from the cache"
         )
+        unit = subject.runtime.matrix_unit
         return [
-            f"device       {subject.runtime.device.label}",
+            f"device       {subject.runtime.device.label}"
+            f" ({f'matrix unit {unit}' if unit else 'no matrix unit in use'})",
             f"model        {subject.name}, {_gib(memory.weight_bytes)} of f16 weights, "
             f"{step_bytes / 1e9:.2f} GB a decode step, precision {self.settings.precision}",
             f"limits       read {limits.bytes_per_s / 1e9:.1f} GB/s over {_gib(self.read_bytes)}, "

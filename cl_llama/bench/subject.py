@@ -34,6 +34,7 @@ class Settings:
     device: int | str | None = None
     precision: Literal["high", "fast"] = "high"
     max_threads: int | None = None
+    matrix_units: bool = True
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ def load_subject(
             f"bench: {longest} positions are asked for (depth and tokens together), {name} was "
             f"made for {config.max_seq_len}; lower --depth, --prompt-tokens or --gen-tokens"
         )
-    runtime = Runtime(select_device(settings.device), settings.max_threads)
+    runtime = Runtime(
+        select_device(settings.device), settings.max_threads, matrix_units=settings.matrix_units
+    )
     resources.callback(runtime.close)
     try:
         plan_memory(config, runtime.device, positions)

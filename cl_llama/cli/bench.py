@@ -80,6 +80,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--max-threads", type=at_least_one, metavar="N", help="on CPU devices, the most cores"
     )
     device.add_argument(
+        "--no-matrix-units", action="store_true", help="leave the device's matrix units alone"
+    )
+    device.add_argument(
         "--read-mib",
         type=at_least_one,
         default=1024,
@@ -115,7 +118,9 @@ def run(args: argparse.Namespace) -> int:
     cases = plan(args.prompt_tokens, args.gen_tokens, args.depth, args.batch_size)
     if not cases:
         raise RequestError("bench: there is nothing to measure; give -p or -n a number above 0")
-    settings = Settings(args.opencl_device, args.precision, args.max_threads)
+    settings = Settings(
+        args.opencl_device, args.precision, args.max_threads, not args.no_matrix_units
+    )
     with ExitStack() as resources:
         progress = resources.enter_context(
             BenchProgress(sys.stderr, (args.repetitions + 1) * len(cases), hidden=args.quiet)
