@@ -89,6 +89,7 @@ class Llama:
         max_seq_len: int | None = None,
         precision: Literal["high", "fast"] | None = None,
         max_threads: int | None = None,
+        use_mmap: bool = True,
         progress: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Self:
@@ -100,7 +101,9 @@ class Llama:
         the model's own, shortened to what fits the device. precision: "high", the default, is
         float32 throughout on float16 weights; "fast" permits matrix units of lower precision where
         a kernel has them, which none has yet, so that both give the same. max_threads: on a CPU
-        device, the most of its cores to use; other devices ignore it. progress: show a download's.
+        device, the most of its cores to use; other devices ignore it. use_mmap: CPU devices compute
+        with float16 weights where the model's files lie in memory, without a copy; files that are
+        cut short meanwhile end the process, False copies them. progress: show a download's.
         on_progress: called with the share of the weights that is loaded, 0 to 1.
 
         Raises ClLlamaError: CheckpointError, TokenizerError, DeviceError, RequestError by what is
@@ -141,6 +144,7 @@ class Llama:
                     max_seq_len=max_seq_len,
                     on_progress=on_progress,
                     precision=precision or "high",
+                    use_mmap=use_mmap,
                 )
             end_ids = None
             if checkpoint.format == "llama2c" and tokenizer is not None:

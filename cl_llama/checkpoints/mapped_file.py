@@ -1,8 +1,10 @@
 """A file mapped read-only into memory, whose pages can be given back one range at a time."""
 
 import contextlib
+import errno
 import math
 import mmap
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 from cl_llama.errors import CheckpointError
 
 _DONTNEED = getattr(mmap, "MADV_DONTNEED", None)
+_HUGEPAGE = getattr(mmap, "MADV_HUGEPAGE", None)
+_POPULATE_READ = 22 if sys.platform == "linux" else None
+"""Linux 5.14's advice to bring pages into memory, which Python has no name for."""
 
 
 class MappedFile:
@@ -27,7 +32,7 @@ class MappedFile:
     def __init__(self, path: Path, *, transient: bool = False) -> None:
         """Look the file up; `size` is its length in bytes."""
         self.path = path
-        self._transient = transient
+        self.transient = transient
         self._closed = False
         self._map: mmap.mmap | None = None
         self._lock = threading.Lock()
@@ -80,13 +85,41 @@ class MappedFile:
         # frombuffer, unlike np.ndarray(buffer=...), keeps the map open while the array lives.
         return np.frombuffer(mapped, dtype, count, start).reshape(shape)
 
+    def memory(self) -> NDArray[np.uint8]:
+        """The whole file; it stays mapped while the array lives, longer than the checkpoint."""
+        return self.array(0, (self.size,), np.dtype(np.uint8))
+
+    def populate(self, start: int, length: int) -> None:
+        """Bring the pages of a range into memory, so that no later access waits for them.
+
+        They are huge ones where the system can read the file into such, which kernels stream
+        through faster. Raises CheckpointError where the file cannot be read there.
+        """
+        mapped = self._mapped()
+        first = start - start % mmap.PAGESIZE
+        if _HUGEPAGE is not None:
+            with contextlib.suppress(OSError):  # a kernel built without them
+                mapped.madvise(_HUGEPAGE, first, start + length - first)
+        if _POPULATE_READ is not None:
+            try:
+                mapped.madvise(_POPULATE_READ, first, start + length - first)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # an older kernel
+                    raise CheckpointError(
+                        f"{self.path}: bytes {start} to {start + length} cannot be read ({error});"
+                        " was the file cut short meanwhile?"
+                    ) from None
+            else:
+                return
+        np.frombuffer(mapped, np.uint8, start + length - first, first)[:: mmap.PAGESIZE].max()
+
     def release(self, start: int, length: int) -> None:
         """Drop the pages of a range from resident memory; an access brings them back."""
         with self._lock:
             mapped = self._map
             if mapped is None:
                 return
-            if self._transient:
+            if self.transient:
                 try:
                     mapped.close()
                 except BufferError:  # someone still reads a view: the pages are dropped below

@@ -1,6 +1,8 @@
 """Named tensors on the host, read from mapped files a range of rows at a time."""
 
+import itertools
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +23,16 @@ _STORED: dict[str, np.dtype[Any]] = {
 }
 
 Rows = NDArray[np.float16] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """Consecutive rows of a matrix as a mapped file holds them: float16, one after another."""
+
+    file: MappedFile
+    offset: int
+    """Byte offset of the first value, an even number."""
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,13 @@ class HostTensor(ABC):
             raise IndexError(f"{self.name}: rows {start} to {stop} of {rows}")
         return self._read_rows(start, stop)
 
+    def file_rows(self) -> tuple[FileRows, ...]:
+        """Where files hold all rows of a matrix as float16 that can be computed with in place.
+
+        In order; empty where the values have to be converted, gathered or moved to even addresses.
+        """
+        return ()
+
     @abstractmethod
     def _read_rows(self, start: int, stop: int) -> Rows:
         """`read_rows` for a valid range."""
@@ -67,6 +86,13 @@ class MappedTensor(HostTensor):
     file: MappedFile
     offset: int
     """Byte offset of the first value."""
+
+    def file_rows(self) -> tuple[FileRows, ...]:
+        """All rows together, if they are float16 at an even offset of a file that stays mapped."""
+        in_place = self.dtype == "f16" and self.offset % 2 == 0 and len(self.shape) == 2
+        if not in_place or self.file.transient or sys.byteorder != "little":
+            return ()
+        return (FileRows(self.file, self.offset, self.shape[0]),)
 
     def _read_rows(self, start: int, stop: int) -> Rows:
         shape = (stop - start, *self.shape[1:])
@@ -89,6 +115,11 @@ class ShardedTensor(HostTensor):
 
     parts: tuple[HostTensor, ...]
     axis: int
+
+    def file_rows(self) -> tuple[FileRows, ...]:
+        """The parts' rows, if the matrix is split by rows and each part can be used in place."""
+        parts = [part.file_rows() for part in self.parts]
+        return tuple(itertools.chain(*parts)) if self.axis == 0 and all(parts) else ()
 
     def _read_rows(self, start: int, stop: int) -> Rows:
         if self.axis == 1:

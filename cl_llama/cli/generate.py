@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
             max_seq_len=args.max_seq_len,
             precision=args.precision,
             max_threads=args.max_threads,
+            use_mmap=not args.no_mmap,
             progress=bar.visible,
             on_progress=bar.loaded,
         )

@@ -197,6 +197,12 @@ def _add_device(group: "argparse._ArgumentGroup") -> None:
         metavar="N",
         help="on CPU devices, the most cores to run on; default: all",
     )
+    group.add_argument(
+        "--no-mmap",
+        action="store_true",
+        help="on CPU devices, copy float16 weights instead of computing in the files, which "
+        "must not be cut short meanwhile",
+    )
 
 
 def _add_output(group: "argparse._ArgumentGroup") -> None:

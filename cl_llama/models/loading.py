@@ -5,9 +5,10 @@ from collections.abc import Callable
 from cl_llama import ops
 from cl_llama.checkpoints import HostTensor
 from cl_llama.models.llama import LayerWeights, Llama, LlamaWeights
+from cl_llama.models.mapping import MappedMatrices
 from cl_llama.models.memory import plan_memory
 from cl_llama.models.model_config import ModelConfig
-from cl_llama.models.weights import LayerTensors, LlamaTensors
+from cl_llama.models.weights import LayerTensors, LlamaTensors, all_matrices
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 
 
@@ -20,21 +21,25 @@ def load_model(
     on_progress: Callable[[float], None] | None = None,
     family: Family | None = None,
     precision: ops.Precision = "high",
+    use_mmap: bool = True,
 ) -> Llama:
-    """Plan the memory, upload the weights once, allocate the cache.
+    """Plan the memory, upload the weights once or map them, allocate the cache.
 
     Args:
         config: the model's hyperparameters.
-        tensors: its weights on the host; each is read once and its pages let go.
+        tensors: its weights on the host; each is read once and its pages let go, or stays where
+            it is: see `use_mmap`.
         runtime: the device.
         max_seq_len: positions that the cache holds; None is the model's own, cut to what fits.
         on_progress: called with the share of the weights that is on the device, 0 to 1.
         family: kernels to run; None is the device's own.
         precision: how exact products with weights are.
+        use_mmap: CPU devices compute with float16 matrices where their files hold them; the files
+            must keep their length as long as the model lives.
 
     Raises:
         DeviceMemoryError: it does not fit; nothing was uploaded.
-        CheckpointError: a value that f16 cannot hold.
+        CheckpointError: a value that f16 cannot hold; a file that cannot be read.
     """
     memory = plan_memory(config, runtime.device, max_seq_len)
     loaded = 0
@@ -45,7 +50,12 @@ def load_model(
         if on_progress is not None:
             on_progress(min(1.0, loaded / memory.weight_bytes))
 
+    in_place = use_mmap and runtime.computes_in_host_memory
+    mapped = MappedMatrices(runtime, all_matrices(tensors) if in_place else ())
+
     def matrix(tensor: HostTensor) -> ops.Weight:
+        if tensor.name in mapped.weights:
+            return mapped.weights[tensor.name]
         return ops.upload_matrix(runtime, tensor, on_bytes)
 
     def vector(tensor: HostTensor) -> DeviceArray:
@@ -83,6 +93,7 @@ def load_model(
         final_norm=vector(tensors.final_norm),
         output=embedding if config.tied_embeddings else matrix(tensors.output),
     )
+    mapped.populate(on_bytes)  # last: letting go of what was copied drops pages beside it
     if on_progress is not None:
         on_progress(1.0)
     return Llama(config, weights, runtime, memory, family, precision)

@@ -5,7 +5,7 @@ width, F feed-forward width, V vocabulary.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cl_llama.checkpoints import Checkpoint, HostTensor
@@ -109,6 +109,15 @@ class LlamaTensors:
     """[D]"""
     output: HostTensor
     """[V, D]; the same object as `embedding` where they are tied."""
+
+
+def all_matrices(tensors: LlamaTensors) -> Iterator[HostTensor]:
+    """Every matrix [out, in] of a model; tied ones once."""
+    yield tensors.embedding
+    for layer in tensors.layers:
+        yield from (layer.q, layer.k, layer.v, layer.o, layer.gate, layer.up, layer.down)
+    if tensors.output is not tensors.embedding:
+        yield tensors.output
 
 
 def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> LlamaTensors:

@@ -1,6 +1,7 @@
 """A device in use: its context, its queue, its memory and its kernels."""
 
 import math
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from cl_llama.errors import DeviceError, DeviceMemoryError
 from cl_llama.opencl.devices import DeviceInfo
+from cl_llama.opencl.host_memory import HUGE_PAGE, huge_pages
 from cl_llama.opencl.loader import import_pyopencl
 from cl_llama.opencl.matrix_units import MatrixUnit, find_matrix_unit
 from cl_llama.opencl.profile import Profile, Work
@@ -56,6 +58,10 @@ class DeviceArray:
         if out.nbytes:
             self.runtime.read(self.buffer, out)
         return out
+
+
+class _HostMemory(np.ndarray[Any, Any]):
+    """What a buffer was made over; unlike the base class, it can be finalised."""
 
 
 def family_of(device: DeviceInfo) -> Family:
@@ -126,8 +132,28 @@ class Runtime:
                 f"at most {self.device.max_alloc_bytes:,} are given at once"
             )
         with self._errors(f"allocation of {nbytes:,} bytes"):
+            if self.computes_in_host_memory and nbytes >= HUGE_PAGE:
+                memory = huge_pages(nbytes)
+                if memory is not None:
+                    return self._buffer_over(memory, self._cl.mem_flags.READ_WRITE)
             buffer: cl.Buffer = self._cl.Buffer(self.context, self._cl.mem_flags.READ_WRITE, nbytes)
             return buffer
+
+    def map_host(self, memory: NDArray[np.uint8]) -> "cl.Buffer":
+        """A read-only buffer over host memory, which a CPU device computes in without a copy.
+
+        The memory stays referenced while the buffer lives, and until the queue has run what may
+        read it. Some drivers copy what does not begin at a multiple of 128 bytes.
+        """
+        with self._errors(f"use of {memory.nbytes:,} bytes of host memory"):
+            return self._buffer_over(memory, self._cl.mem_flags.READ_ONLY)
+
+    def _buffer_over(self, memory: NDArray[np.uint8], access: int) -> "cl.Buffer":
+        view = memory.view(_HostMemory)
+        weakref.finalize(view, self.queue.finish)
+        flags = access | self._cl.mem_flags.USE_HOST_PTR
+        buffer: cl.Buffer = self._cl.Buffer(self.context, flags, hostbuf=view)
+        return buffer
 
     def from_numpy(self, array: NDArray[Any]) -> DeviceArray:
         """A copy of a host array on the device."""
@@ -239,6 +265,11 @@ class Runtime:
         self._scratch.clear()
         self._kernels.clear()
         self._programs.clear()
+
+    @property
+    def computes_in_host_memory(self) -> bool:
+        """Whether `map_host` makes buffers that kernels read as fast as any other."""
+        return self.family == "cpu"
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:

@@ -14,6 +14,7 @@ from cl_llama.ops.attention import (
     rope_store,
 )
 from cl_llama.ops.elementwise import embedding, rmsnorm, swiglu
+from cl_llama.ops.mapped_weight import ALIGNMENT, RowsInPlace, map_rows
 from cl_llama.ops.matmul import Precision, matmul, matmul_each
 from cl_llama.ops.matmul_cpu import packed_shape
 from cl_llama.ops.matmul_method import Product
@@ -23,12 +24,14 @@ from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment, Weight, as_f16, upload_matrix, upload_vector
 
 __all__ = [
+    "ALIGNMENT",
     "BLOCK",
     "MAX_TOP_K",
     "AttentionPlan",
     "KVCache",
     "Precision",
     "Product",
+    "RowsInPlace",
     "Segment",
     "Weight",
     "allocate_cache",
@@ -38,6 +41,7 @@ __all__ = [
     "ceil_div",
     "embedding",
     "fill_random",
+    "map_rows",
     "matmul",
     "matmul_each",
     "packed_shape",

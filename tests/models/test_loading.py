@@ -28,6 +28,9 @@ class HostArray:
     def read_rows(self, start: int, stop: int) -> np.ndarray:
         return self.array[start:stop]
 
+    def file_rows(self) -> tuple[()]:
+        return ()
+
     def release(self) -> None:
         self.released = True
 
