@@ -21,7 +21,7 @@ def main() -> None:
         import resource  # not on Windows
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core files of failed checks
-    print(json.dumps({"failure": failure(cast(MatrixUnit, name), int(index), label)}))
+    print(json.dumps(failure(cast(MatrixUnit, name), int(index), label)))
 
 
 def failure(name: MatrixUnit, index: int, label: str) -> str:

@@ -12,9 +12,6 @@ import json
 import logging
 import os
 import platform
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -22,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from cl_llama.errors import DeviceError
 from cl_llama.opencl import amx
 from cl_llama.opencl.cache import private_folder, write_file
+from cl_llama.opencl.child import ChildError, ChildTimeoutError, ask_child
 from cl_llama.opencl.devices import DeviceInfo
 from cl_llama.opencl.programs import cache_key, expand_includes, kernels_dir
 
@@ -37,7 +35,7 @@ SWITCH = "CL_LLAMA_MATRIX_UNITS"
 
 _FOLDER = "matrix-units"
 _TIMEOUT = 120
-_CHILD = "from cl_llama.opencl.matrix_unit_check import main; main()"
+_CHECK = "cl_llama.opencl.matrix_unit_check"
 
 _unwritten: dict[str, str] = {}
 """Outcomes of this process's checks, where there is no folder to remember them in."""
@@ -109,17 +107,27 @@ def examine(name: MatrixUnit, device: DeviceInfo, *, again: bool = False) -> Fin
     reason = unit.permission()
     if reason is not None:
         return Finding(name, "failed", reason)
-    source = expand_includes(kernels_dir(), unit.check_file)
-    key = cache_key(device, source, (name, platform.release()))
+    key = _key(name, device)
     if not again:
         remembered = _recall(key)
         if remembered is not None:
             return _finding(name, remembered)
-    reason = _check_in_child(name, device)
-    if reason is None:
-        return Finding(name, "failed", f"the check took longer than {_TIMEOUT} s")
+    try:
+        reason = _check_in_child(name, device)
+    except ChildTimeoutError as error:
+        return Finding(name, "failed", f"the check {error}")  # perhaps of a busy machine
     _remember(key, reason)
     return _finding(name, reason)
+
+
+def distrust(name: MatrixUnit, device: DeviceInfo, reason: str) -> None:
+    """Remember that a unit fails, although its check may pass, until it is examined again."""
+    _remember(_key(name, device), reason)
+
+
+def _key(name: MatrixUnit, device: DeviceInfo) -> str:
+    source = expand_includes(kernels_dir(), UNITS[name].check_file)
+    return cache_key(device, source, (name, platform.release()))
 
 
 def _finding(name: MatrixUnit, reason: str) -> Finding:
@@ -146,33 +154,16 @@ def _remember(key: str, reason: str) -> None:
         write_file(folder / f"{key}.json", json.dumps({"failure": reason}).encode())
 
 
-def _check_in_child(name: MatrixUnit, device: DeviceInfo) -> str | None:
-    """Why the check failed, empty if it passed; None if it took too long."""
-    command = [sys.executable, "-c", _CHILD, name, str(device.index), device.label]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+def _check_in_child(name: MatrixUnit, device: DeviceInfo) -> str:
+    """Why the check failed, empty if it passed.
+
+    Raises:
+        ChildTimeoutError: it took too long.
+    """
+    arguments = (name, str(device.index), device.label)
     try:
-        child = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return None
-    except (OSError, ValueError) as error:  # no interpreter to start: an embedded one
-        return f"the check cannot be started: {error}"
-    if child.returncode < 0:
-        try:
-            ending = signal.Signals(-child.returncode).name
-        except ValueError:
-            ending = f"signal {-child.returncode}"
-        return f"the check was ended by {ending}"
-    try:
-        return str(json.loads(child.stdout)["failure"])
-    except (ValueError, KeyError, TypeError):
-        last = child.stderr.strip().rpartition("\n")[2]
-        return f"the check ended with status {child.returncode}: {last or 'without a word'}"
+        return str(ask_child(_CHECK, *arguments, timeout=_TIMEOUT))
+    except ChildTimeoutError:
+        raise
+    except ChildError as error:
+        return f"the check {error}"

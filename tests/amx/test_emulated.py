@@ -13,11 +13,13 @@ REASON = emulation.why_not() or (
 pytestmark = pytest.mark.skipif(bool(REASON), reason=str(REASON))
 
 
-@pytest.mark.parametrize("tests", ["ops/test_matmul_amx.py", "models/test_llama_amx.py"])
+@pytest.mark.parametrize(
+    "tests", ["ops/test_matmul_amx.py", "ops/test_self_check.py", "models/test_llama_amx.py"]
+)
 def test_on_the_emulator(device, tests):
     (name,) = (name for name, d in run_devices().items() if d.index == device.index)
     child = emulation.run(
-        ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{tests}"],
+        ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "amx", f"tests/{tests}"],
         CL_LLAMA_TEST_DEVICES=name,
     )
     assert child.returncode == 0, child.stdout[-4000:] + child.stderr[-1000:]

@@ -39,11 +39,11 @@ from cl_llama.cli.parser import COMMANDS, make_parser
         ("--inference-server", "there is no option --inference-server"),
         (
             "device",
-            "there is no command 'device' (there is devices, bench, cache); did you mean devices?",
+            f"there is no command 'device' (there is {', '.join(COMMANDS)}); did you mean devices?",
         ),
         (
             "hello",
-            "there is no command 'hello' (there is devices, bench, cache); a prompt goes after",
+            f"there is no command 'hello' (there is {', '.join(COMMANDS)}); a prompt goes after",
         ),
         ("--prompt Once upon", "put a prompt of several words in quotes"),
         ("--seed 1 devices", "the options before devices are not its own; put the command first"),

@@ -92,28 +92,20 @@ def test_a_check_that_takes_too_long_is_made_again(unit, monkeypatch):
     assert examine("amx", DEVICE) == WORKS
 
 
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        ('print(\'{"failure": ""}\')', ""),
-        (
-            "import sys; print('{\"failure\": \"%s\"}' % '|'.join(sys.argv[1:]))",
-            "amx|0|0 Platform: Name",
-        ),
-        ("raise ValueError('boom')", "the check ended with status 1: ValueError: boom"),
-        ("import os; os.abort()", "the check was ended by SIGABRT"),
-        ("pass", "the check ended with status 0: without a word"),
-    ],
-)
-def test_how_children_end(unit, monkeypatch, code, reason):
-    monkeypatch.setattr(matrix_units, "_CHILD", code)
-    found = examine("amx", DEVICE)
-    assert found == (Finding("amx", "failed", reason) if reason else WORKS)
+def test_distrust_lasts_until_the_next_examination(outcomes):
+    outcomes.extend(["", ""])
+    assert examine("amx", DEVICE) == WORKS
+    matrix_units.distrust("amx", DEVICE, "wrong elsewhere")
+    assert examine("amx", DEVICE) == Finding("amx", "failed", "wrong elsewhere")
+    assert find_matrix_unit(DEVICE) is None
+    assert examine("amx", DEVICE, again=True) == WORKS
+    assert find_matrix_unit(DEVICE) == "amx"
 
 
-def test_no_interpreter_to_start(unit, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
-    assert examine("amx", DEVICE).reason.startswith("the check cannot be started: ")
+def test_a_child_without_an_answer(unit, monkeypatch):
+    monkeypatch.setattr(matrix_units, "_CHECK", "no.such.module")
+    reason = "the check ended with status 1: ModuleNotFoundError: No module named 'no'"
+    assert examine("amx", DEVICE) == Finding("amx", "failed", reason)
 
 
 def test_what_is_absent_or_not_permitted_is_not_checked(outcomes, monkeypatch):
