@@ -90,7 +90,13 @@ class Llama:
         self._family = family or runtime.family
         self._precision = precision
         self.caches = [
-            ops.allocate_cache(runtime, memory.num_blocks, config.n_kv_heads, config.head_dim)
+            ops.allocate_cache(
+                runtime,
+                memory.num_blocks,
+                config.n_kv_heads,
+                config.head_dim,
+                family=self._family,
+            )
             for _ in range(config.n_layers)
         ]
         """Each layer's keys and values; a bench fills them."""
@@ -141,7 +147,6 @@ class Llama:
                 step.slots_T,
                 cache,
                 adjacent=config.rope.pairing == "adjacent",
-                family=family,
             )
             ops.attention(q_THK, cache, step.attention, a_THK, window=window)
             ops.matmul(a, w.o, x_TD, w.o_bias, accumulate=True, family=family, precision=precision)
@@ -199,7 +204,8 @@ class Llama:
             self.runtime,
             spans,
             upload(tables_BW),
-            config.n_heads // config.n_kv_heads,
+            n_heads=config.n_heads,
+            n_kv_heads=config.n_kv_heads,
             family=self._family,
         )
         return _Step(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # No relaxed-math option: infinities mask attention scores, and denormals are ordinary f16 weights.
-# Oclgrind computes wrongly what its own optimiser makes of some kernels; it gets none.
+# Oclgrind computes wrongly what its own optimiser makes of some kernels, and knows no prefetch.
 BUILD_OPTIONS = ("-cl-std=CL1.2", "-cl-mad-enable")
 
 _FOLDER = "programs"
@@ -84,7 +84,7 @@ def build_program(
     source = expand_includes(kernels_dir(), filename)
     options = (
         *BUILD_OPTIONS,
-        *(["-cl-opt-disable"] if device.platform == "Oclgrind" else []),
+        *(["-cl-opt-disable", "-DNO_PREFETCH"] if device.platform == "Oclgrind" else []),
         *(f"-D{k}={_literal(v)}" for k, v in sorted(defines.items())),
     )
     # A context of some of a CPU's cores has a sub-device in the device's place.

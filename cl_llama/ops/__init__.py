@@ -10,6 +10,7 @@ from cl_llama.ops.attention import (
     KVCache,
     allocate_cache,
     attention,
+    cache_from_numpy,
     plan_attention,
     rope_store,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "argmax",
     "as_f16",
     "attention",
+    "cache_from_numpy",
     "ceil_div",
     "embedding",
     "fill_random",

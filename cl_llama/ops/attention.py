@@ -4,30 +4,71 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cl_llama.opencl.profile import Work
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.ops.shapes import ceil_div, expect
 
 BLOCK = 32
-"""Positions in a block of the cache; the CPU family's kernel is written for 32."""
+"""Positions in a block of the cache; the CPU family's kernels are written for 32."""
 _GROUP = 64
-_ROWS: dict[Family, int] = {"cpu": 32, "portable": 16}
+_TILE_ROWS: dict[Family, int] = {"cpu": 64, "portable": 16}
 """Most rows, pairs of a token and one of the query heads that share a key head, of a tile."""
+_FEW_ROWS = 32
+"""The CPU family divides the context of one new token; of so many rows if a token has four."""
+_ITEM_ROWS = 8
+"""Most rows of an item of such a sequence: their sums stay in registers."""
+_CHUNK = 512
+_LEAST_CHUNK = 128
+"""Positions of an item: the most, and the least that a context is divided into."""
 
 
 @dataclass(frozen=True, eq=False)
 class KVCache:
-    """One layer's keys and values: f16 [blocks, G, BLOCK, K] each."""
+    """One layer's keys and values, f16, laid out for one family's kernels.
+
+    Keys are [blocks, G, BLOCK, K], on the CPU family [blocks, G, K, BLOCK]: there a vector has
+    sixteen positions of one key element. Values are [blocks, G, BLOCK, K].
+    """
 
     keys: DeviceArray
     values: DeviceArray
+    family: Family
+
+    def numpy(self) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+        """Copies of keys and values, [blocks, G, BLOCK, K] on both families."""
+        keys, values = self.keys.numpy(), self.values.numpy()
+        return (keys.swapaxes(2, 3) if self.family == "cpu" else keys), values
 
 
-def allocate_cache(runtime: Runtime, blocks: int, n_kv_heads: int, head_dim: int) -> KVCache:
-    """A layer's cache of `blocks` blocks, contents undefined."""
-    shape = (blocks, n_kv_heads, BLOCK, head_dim)
-    return KVCache(runtime.empty(shape, np.float16), runtime.empty(shape, np.float16))
+def allocate_cache(
+    runtime: Runtime,
+    blocks: int,
+    n_kv_heads: int,
+    head_dim: int,
+    *,
+    family: Family | None = None,
+) -> KVCache:
+    """A layer's cache of `blocks` blocks, contents undefined; family None is the device's."""
+    family = family or runtime.family
+    values = (blocks, n_kv_heads, BLOCK, head_dim)
+    keys = (blocks, n_kv_heads, head_dim, BLOCK) if family == "cpu" else values
+    return KVCache(runtime.empty(keys, np.float16), runtime.empty(values, np.float16), family)
+
+
+def cache_from_numpy(
+    runtime: Runtime,
+    keys: NDArray[np.float16],
+    values: NDArray[np.float16],
+    *,
+    family: Family | None = None,
+) -> KVCache:
+    """A cache of given contents, both f16 [blocks, G, BLOCK, K]."""
+    family = family or runtime.family
+    if family == "cpu":
+        keys = keys.swapaxes(2, 3)
+    return KVCache(runtime.from_numpy(keys), runtime.from_numpy(values), family)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +76,28 @@ class AttentionPlan:
     """Which queries meet which keys in a step; the same for all layers.
 
     Attributes:
+        tile_spans: sequences of `tiles`, the number of new tokens and the position of the first.
+        few_spans: the same of the other sequences, those with few new tokens.
         block_tables_BW: int32 [B, W], the physical blocks of each sequence in order of position.
         tiles: int32 [tiles, 5], as the kernels describe them: several rows of a sequence each.
         single_tiles: int32 [tiles, 5], sequences with one new token (portable family only).
-        spans: each sequence's number of new tokens and the position of the first.
+        items: int32 [items, 9], chunks of the context of sequences with few new tokens (CPU
+            family only).
+        item_rows: most rows of an item.
+        merges: int32 [merges, 3], tokens whose context is in several chunks.
+        partials: chunks of the tokens of `merges`.
+        family: whose kernels it is for.
     """
 
+    tile_spans: tuple[tuple[int, int], ...]
+    few_spans: tuple[tuple[int, int], ...]
     block_tables_BW: DeviceArray
     tiles: DeviceArray | None
     single_tiles: DeviceArray | None
-    spans: tuple[tuple[int, int], ...]
+    items: DeviceArray | None
+    item_rows: int
+    merges: DeviceArray | None
+    partials: int
     family: Family
 
 
@@ -52,37 +105,80 @@ def plan_attention(
     runtime: Runtime,
     spans: Sequence[tuple[int, int]],
     block_tables_BW: DeviceArray,
-    heads_per_kv: int,
     *,
+    n_heads: int,
+    n_kv_heads: int,
     family: Family | None = None,
 ) -> AttentionPlan:
-    """Divide a step's queries into tiles.
+    """Divide a step's queries, and long contexts of few queries, into pieces of work.
 
     Args:
         runtime: where the step runs.
         spans: for each sequence, in the order of its tokens in the batch, the number of its new
             tokens and the position of the first.
         block_tables_BW: int32 [B, W].
-        heads_per_kv: query heads that share a key head, H / G.
+        n_heads: query heads, H.
+        n_kv_heads: key heads, G; H is a multiple of G.
         family: the kernels to plan for; None is the device's.
     """
     family = family or runtime.family
-    tiles, singles = [], []
-    token = 0
+    heads = n_heads // n_kv_heads
+    item_rows = ceil_div(heads, ceil_div(heads, _ITEM_ROWS))
+    few_tokens = max(1, _FEW_ROWS // heads) if family == "cpu" and heads >= 4 else 1
+    few = [span for span in spans if span[0] <= few_tokens]
+    # Twice as many items as cores, so that these finish together.
+    divisions = ceil_div(2 * runtime.compute_units, n_kv_heads * max(1, len(few)))
+    tiles, singles, items, merges = [], [], [], []
+    token = partials = 0
     for sequence, (count, position) in enumerate(spans):
-        rows = count * heads_per_kv
-        if count == 1 and family == "portable":
+        rows = count * heads
+        if family == "cpu" and count <= few_tokens:
+            chunks = _chunks(position + count, divisions)
+            partial = partials if len(chunks) > 1 else -1
+            if partial >= 0:
+                n = len(chunks)
+                merges += [(token + i, partial + i * n, n) for i in range(count)]
+                partials += count * n
+            items += [
+                (
+                    *(token, position, sequence, row, min(item_rows, rows - row), begin, end),
+                    *(partial + i if partial >= 0 else -1, len(chunks)),
+                )
+                for i, (begin, end) in enumerate(chunks)
+                for row in range(0, rows, item_rows)
+            ]
+        elif count <= few_tokens:
             singles.append((token, position, sequence, 0, rows))
         else:
             tiles += [
-                (token, position, sequence, row, min(_ROWS[family], rows - row))
-                for row in range(0, rows, _ROWS[family])
+                (token, position, sequence, row, min(_TILE_ROWS[family], rows - row))
+                for row in range(0, rows, _TILE_ROWS[family])
             ]
         token += count
+    # The last tiles meet most keys: they start first.
     upload = [
-        runtime.from_numpy(np.array(t, dtype=np.int32)) if t else None for t in (tiles, singles)
+        runtime.from_numpy(np.array(t, dtype=np.int32)) if t else None
+        for t in (tiles[::-1], singles, items, merges)
     ]
-    return AttentionPlan(block_tables_BW, upload[0], upload[1], tuple(spans), family)
+    return AttentionPlan(
+        tile_spans=tuple(span for span in spans if span[0] > few_tokens),
+        few_spans=tuple(few),
+        block_tables_BW=block_tables_BW,
+        tiles=upload[0],
+        single_tiles=upload[1],
+        items=upload[2],
+        item_rows=item_rows,
+        merges=upload[3],
+        partials=partials,
+        family=family,
+    )
+
+
+def _chunks(length: int, divisions: int) -> list[tuple[int, int]]:
+    """Begin and end of `divisions` chunks of a context, more or fewer where the limits ask it."""
+    wanted = max(ceil_div(length, _CHUNK), min(divisions, length // _LEAST_CHUNK), 1)
+    size = ceil_div(ceil_div(length, wanted), BLOCK) * BLOCK
+    return [(begin, min(begin + size, length)) for begin in range(0, length, size)]
 
 
 def rope_store(
@@ -94,7 +190,6 @@ def rope_store(
     cache: KVCache,
     *,
     adjacent: bool,
-    family: Family | None = None,
 ) -> None:
     """Rotate q in place, rotate k, and store k and v in the cache as f16 (Su et al., 2021).
 
@@ -104,9 +199,8 @@ def rope_store(
         v_TGK: f32 [T, G, K].
         angles: f32 [T, K / 2, 2], cosine and sine of each pair's angle.
         slots_T: int32 [T], physical block * BLOCK + position in the block.
-        cache: the layer's cache.
+        cache: the layer's cache; its family is the kernel's.
         adjacent: pairs are (2i, 2i + 1), as Meta stores them, or (i, i + K / 2).
-        family: None is the device's.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -118,7 +212,7 @@ def rope_store(
     expect("rope_store", "v_TGK", v_TGK, (T, G, K))
     expect("rope_store", "angles", angles, (T, K // 2, 2))
     expect("rope_store", "slots_T", slots_T, (T,))
-    cpu = (family or runtime.family) == "cpu"
+    cpu = cache.family == "cpu"
     kernel = runtime.kernel(
         "rope_store_cpu.cl" if cpu else "rope_store.cl",
         "rope_store",
@@ -162,49 +256,80 @@ def attention(
         ValueError: shapes that do not fit.
     """
     T, H, K = q_THK.shape
-    G = cache.keys.shape[1]
+    G = cache.values.shape[1]
     expect("attention", "out_THK", out_THK, (T, H, K))
-    expect("attention", "cache", cache.keys, (cache.keys.shape[0], G, BLOCK, K))
+    expect("attention", "cache", cache.values, (cache.values.shape[0], G, BLOCK, K))
+    if cache.family != plan.family:
+        raise ValueError(f"attention: cache for {cache.family}, plan for {plan.family} kernels")
     runtime = q_THK.runtime
-    if runtime.profiles:
-        runtime.announce(_work(plan.spans, H, G, K, window))
-    if plan.family == "cpu":
-        forms = [("attention_cpu.cl", "attention", plan.tiles)]
-    else:
-        forms = [
-            ("attention_prefill.cl", "attention_prefill", plan.tiles),
-            ("attention_decode.cl", "attention_decode", plan.single_tiles),
-        ]
-    for filename, name, tiles in forms:
-        if tiles is None:
-            continue
-        count = tiles.shape[0]
-        defines = {"K": K, "BLOCK": BLOCK}
-        items, local = {
-            "attention": ((count, G), (1, 1)),
-            "attention_prefill": ((count * _GROUP, G), (_GROUP, 1)),
-            "attention_decode": ((_GROUP * H, count), (_GROUP, 1)),
-        }[name]
-        if name == "attention":
-            defines["ROWS"] = _ROWS["cpu"]
-        elif name == "attention_prefill":
-            defines["KEYS"] = 16 if K <= 128 else 8  # two tiles in 32 KiB of local memory
+
+    def announce(spans: Sequence[tuple[int, int]]) -> None:
+        if runtime.profiles:
+            runtime.announce(_work(spans, H, G, K, window))
+
+    def launch(
+        filename: str,
+        name: str,
+        items: tuple[int, ...],
+        local: tuple[int, ...],
+        work: DeviceArray,
+        *outputs: DeviceArray,
+        **defines: int,
+    ) -> None:
+        kernel = runtime.kernel(
+            filename, name, "bbbbb" + "b" * len(outputs) + "uuuuf", K=K, BLOCK=BLOCK, **defines
+        )
         runtime.launch(
-            runtime.kernel(filename, name, "bbbbbbuuuuf", **defines),
+            kernel,
             items,
             local,
             q_THK,
             cache.keys,
             cache.values,
             plan.block_tables_BW,
-            tiles,
-            out_THK,
+            work,
+            *outputs,
             H,
             G,
             plan.block_tables_BW.shape[1],
             window or 0,
             K**-0.5,
         )
+
+    if plan.tiles is not None:
+        announce(plan.tile_spans)
+        tiles = plan.tiles.shape[0]
+        if plan.family == "cpu":
+            launch(
+                *("attention_cpu.cl", "attention", (tiles, G), (1, 1), plan.tiles, out_THK),
+                ROWS=_TILE_ROWS["cpu"],
+            )
+        else:
+            launch(
+                *("attention_prefill.cl", "attention_prefill", (tiles * _GROUP, G), (_GROUP, 1)),
+                *(plan.tiles, out_THK),
+                KEYS=16 if K <= 128 else 8,  # two tiles in 32 KiB of local memory
+            )
+    if plan.single_tiles is not None:
+        announce(plan.few_spans)
+        items = (_GROUP * H, plan.single_tiles.shape[0])
+        launch(
+            *("attention_decode.cl", "attention_decode", items, (_GROUP, 1)),
+            *(plan.single_tiles, out_THK),
+        )
+    if plan.items is not None:
+        announce(plan.few_spans)
+        partials = runtime.scratch("attention", (max(1, plan.partials), H, K + 2), np.float32)
+        launch(
+            *("attention_decode_cpu.cl", "attention_decode", (plan.items.shape[0], G), (1, 1)),
+            *(plan.items, out_THK, partials),
+            CHUNK=_CHUNK,
+            ROWS=plan.item_rows,
+        )
+        if plan.merges is not None:
+            kernel = runtime.kernel("attention_merge_cpu.cl", "attention_merge", "bbbu", K=K)
+            merges = plan.merges
+            runtime.launch(kernel, (merges.shape[0], H), (1, 1), partials, merges, out_THK, H)
 
 
 def _work(spans: Sequence[tuple[int, int]], H: int, G: int, K: int, window: int | None) -> Work:

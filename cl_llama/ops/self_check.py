@@ -11,8 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cl_llama.errors import ClLlamaError
-from cl_llama.opencl.runtime import DeviceArray, Runtime
-from cl_llama.ops.attention import BLOCK, KVCache, attention, plan_attention, rope_store
+from cl_llama.opencl.runtime import Runtime
+from cl_llama.ops.attention import (
+    BLOCK,
+    attention,
+    cache_from_numpy,
+    plan_attention,
+    rope_store,
+)
 from cl_llama.ops.elementwise import embedding, rmsnorm, swiglu
 from cl_llama.ops.matmul import Precision, matmul
 from cl_llama.ops.selection import argmax, softmax, top_k
@@ -110,7 +116,7 @@ def _rope(runtime: Runtime) -> _Arrays:
     angles = np.stack([np.cos(angle[:, 0]), np.sin(angle[:, 0])], axis=-1).astype(np.float32)
     slots_T = np.arange(BLOCK - 2, BLOCK - 2 + T, dtype=np.int32)
     zeros = np.zeros((2, G, BLOCK, K), np.float16)
-    cache = KVCache(runtime.from_numpy(zeros), runtime.from_numpy(zeros))
+    cache = cache_from_numpy(runtime, zeros, zeros)
     q, k, v = (runtime.from_numpy(array) for array in (q_THK, k_TGK, v_TGK))
     positions = runtime.from_numpy(angles), runtime.from_numpy(slots_T)
     rope_store(q, k, v, *positions, cache, adjacent=False)
@@ -120,13 +126,9 @@ def _rope(runtime: Runtime) -> _Arrays:
         cos, sin = np.cos(angle), np.sin(angle)
         return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=2)
 
-    got = q.numpy(), _cached(cache.keys, slots_T), _cached(cache.values, slots_T)
+    cached = (part[slots_T // BLOCK, :, slots_T % BLOCK] for part in cache.numpy())
     expected = rotated(q_THK), rotated(k_TGK), v_TGK
-    return np.concatenate(got, axis=1), np.concatenate(expected, axis=1)
-
-
-def _cached(part: DeviceArray, slots_T: NDArray[np.int32]) -> NDArray[Any]:
-    return np.asarray(part.numpy()[slots_T // BLOCK, :, slots_T % BLOCK])
+    return np.concatenate([q.numpy(), *cached], axis=1), np.concatenate(expected, axis=1)
 
 
 def _attention(count: int, position: int) -> Callable[[Runtime], _Arrays]:
@@ -137,9 +139,11 @@ def _attention(count: int, position: int) -> Callable[[Runtime], _Arrays]:
         q_THK = _random(14, count, H, K)
         k, v = (_random(seed, blocks, G, BLOCK, K).astype(np.float16) for seed in (15, 16))
         table = np.random.default_rng(17).permutation(blocks).astype(np.int32)[None]
-        plan = plan_attention(runtime, [(count, position)], runtime.from_numpy(table), H // G)
+        plan = plan_attention(
+            runtime, [(count, position)], runtime.from_numpy(table), n_heads=H, n_kv_heads=G
+        )
         out = runtime.empty(q_THK.shape, np.float32)
-        cache = KVCache(runtime.from_numpy(k), runtime.from_numpy(v))
+        cache = cache_from_numpy(runtime, k, v)
         attention(runtime.from_numpy(q_THK), cache, plan, out)
         k_HSK, v_HSK = (
             cached[table[0]].transpose(1, 0, 2, 3).reshape(G, -1, K)[:, :length].repeat(H // G, 0)

@@ -37,6 +37,15 @@ CASES = [
     Case(((50, 0),), window=20, K=48),
     Case(((9, 91), (1, 70)), H=6, G=2, window=33, K=64),
     Case(((20, 3),), H=2, G=1, K=256),
+    Case(((90, 150), (70, 0)), H=8, G=2, K=64),
+    Case(((130, 70),), H=2, G=1, window=40, K=32),
+    # Contexts that the CPU family divides: one query head a key head, several, more than eight.
+    Case(((1, 599),), H=2, G=2),
+    Case(((1, 600), (1, 3), (2, 1030)), H=8, G=1, K=48),
+    Case(((1, 520),), H=12, G=1),
+    Case(((3, 1022),), H=6, G=2, K=10),
+    Case(((1, 1100), (2, 700)), H=4, G=1, window=300),
+    Case(((40, 3), (1, 640)), H=3, G=3, window=600, K=80),
 ]
 
 
@@ -69,9 +78,9 @@ def test_attention(runtime: Runtime, family: Family, case: Case) -> None:
         expected.append(reference.attention(q, k_SGK, v_SGK, positions, case.window))
         token += count
     plan = ops.plan_attention(
-        runtime, case.spans, runtime.from_numpy(tables), H // G, family=family
+        runtime, case.spans, runtime.from_numpy(tables), n_heads=H, n_kv_heads=G, family=family
     )
-    cache = ops.KVCache(runtime.from_numpy(keys), runtime.from_numpy(values))
+    cache = ops.cache_from_numpy(runtime, keys, values, family=family)
     out = Guarded(runtime, np.full((T, H, K), np.nan, np.float32))
     ops.attention(runtime.from_numpy(q_THK), cache, plan, out.array, window=case.window)
     # float32 scores of about |q| |k| = 2 sqrt(K): errors of some 1e-6 in the exponent.
@@ -91,16 +100,16 @@ def test_rope_store(runtime: Runtime, family: Family, K: int, adjacent: bool) ->
     slots_T = np.array([0, 31, 32, 127, 70], np.int32)
     q = Guarded(runtime, q_THK)
     before = np.full((blocks, G, ops.BLOCK, K), 7.0, np.float16)
-    keys, values = Guarded(runtime, before), Guarded(runtime, before)
+    transposed = (0, 1, 3, 2) if family == "cpu" else (0, 1, 2, 3)
+    keys, values = Guarded(runtime, before.transpose(transposed)), Guarded(runtime, before)
     ops.rope_store(
         q.array,
         runtime.from_numpy(k_TGK),
         runtime.from_numpy(v_TGK),
         runtime.from_numpy(angles),
         runtime.from_numpy(slots_T),
-        ops.KVCache(keys.array, values.array),
+        ops.KVCache(keys.array, values.array, family),
         adjacent=adjacent,
-        family=family,
     )
     pairing = "adjacent" if adjacent else "half"
     assert_close(q.numpy(), reference.rope(q_THK, angles, pairing), 1e-6)
@@ -110,5 +119,6 @@ def test_rope_store(runtime: Runtime, family: Family, K: int, adjacent: bool) ->
         expected_k[slot // ops.BLOCK, :, slot % ops.BLOCK] = rotated[t]
         expected_v[slot // ops.BLOCK, :, slot % ops.BLOCK] = v_TGK[t]
     # One unit in f16's last place, where float32 and float64 round to different neighbours.
-    assert_close(keys.numpy().astype(np.float64), expected_k.astype(np.float64), 1e-3)
+    found_k = keys.numpy().transpose(transposed)
+    assert_close(found_k.astype(np.float64), expected_k.astype(np.float64), 1e-3)
     np.testing.assert_array_equal(values.numpy(), expected_v)
