@@ -45,7 +45,7 @@ def plan_memory(config: ModelConfig, device: DeviceInfo, max_seq_len: int | None
     if max_seq_len is not None and max_seq_len < 1:
         raise RequestError(f"max_seq_len must be at least 1, got {max_seq_len}")
     weights = weight_bytes(config)
-    scratch = scratch_bytes(config)
+    scratch = scratch_bytes(config, device.compute_units)
     layer_block = config.n_kv_heads * config.head_dim * ops.BLOCK * 2
     block_bytes = 2 * config.n_layers * layer_block
     available = device.global_mem_bytes
@@ -88,14 +88,14 @@ def weight_bytes(config: ModelConfig) -> int:
     return matrices * 2 + vectors * 4
 
 
-def scratch_bytes(config: ModelConfig) -> int:
+def scratch_bytes(config: ModelConfig, compute_units: int) -> int:
     """Bytes of activations for a step of `STEP_TOKENS` tokens."""
     D, F = config.d_model, config.d_ff
     q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    tiles, depth, rows = ops.packed_shape(STEP_TOKENS, max(D, F, q))
     activations = STEP_TOKENS * (2 * D + 2 * q + 2 * kv + 2 * F)
     logits = LOGITS_ROWS * config.vocab_size
-    return 4 * (activations + tiles * depth * rows + logits)
+    products = ops.matmul_scratch_bytes(compute_units, STEP_TOKENS, max(D, F, q), F)
+    return 4 * (activations + logits) + products
 
 
 def _gib(nbytes: int) -> str:

@@ -17,7 +17,7 @@ from cl_llama.ops.attention import (
 from cl_llama.ops.elementwise import embedding, rmsnorm, swiglu
 from cl_llama.ops.mapped_weight import ALIGNMENT, RowsInPlace, map_rows
 from cl_llama.ops.matmul import Precision, matmul, matmul_each
-from cl_llama.ops.matmul_cpu import packed_shape
+from cl_llama.ops.matmul_cpu import matmul_scratch_bytes
 from cl_llama.ops.matmul_method import Product
 from cl_llama.ops.random import fill_random, random_values
 from cl_llama.ops.selection import MAX_TOP_K, argmax, softmax, top_k
@@ -46,7 +46,7 @@ __all__ = [
     "map_rows",
     "matmul",
     "matmul_each",
-    "packed_shape",
+    "matmul_scratch_bytes",
     "plan_attention",
     "random_values",
     "rmsnorm",

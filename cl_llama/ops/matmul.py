@@ -6,7 +6,7 @@ from typing import Literal
 from cl_llama.opencl.profile import Work
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.ops import matmul_amx
-from cl_llama.ops.matmul_cpu import GemmCpu, GemvCpu
+from cl_llama.ops.matmul_cpu import MOST_FEW_ROWS, FewRowsCpu, GemmCpu, GemvCpu
 from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Method, Product
 from cl_llama.ops.matmul_portable import Gemm, Gemv
 from cl_llama.ops.shapes import expect
@@ -16,7 +16,7 @@ Precision = Literal["high", "fast"]
 """high: as exact as float32 sums of float16 weights; fast: one pass of a matrix unit."""
 
 _FEW_ROWS = 4
-"""Up to so many rows of activations stream the weights past them; more share tiles of both."""
+"""Up to so many rows of activations the weights stream past once; more share tiles of both."""
 
 
 def matmul(
@@ -82,5 +82,7 @@ def choose(
             if precision == "fast":
                 return matmul_amx.GemmAmx(parts=1, exact_parts=1)
             return matmul_amx.GemmAmx(parts=2, exact_parts=3 if exact else 2)
-        return GemvCpu() if T <= _FEW_ROWS else GemmCpu()
+        if T <= _FEW_ROWS:
+            return GemvCpu()
+        return FewRowsCpu() if T <= MOST_FEW_ROWS else GemmCpu()
     return Gemv() if T <= _FEW_ROWS else Gemm()

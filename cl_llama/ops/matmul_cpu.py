@@ -1,14 +1,26 @@
 """Products with weight matrices on the host's cores."""
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
-from cl_llama.opencl.runtime import DeviceArray
-from cl_llama.ops.matmul_method import ARGUMENTS, Product, arguments
+from cl_llama.opencl.runtime import DeviceArray, Runtime
+from cl_llama.ops.matmul_method import ARGUMENTS, BIAS, Product, arguments
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
 
 _GEMV_TILE_N, _GEMV_TILE_T = 4, 4
-_GEMM_TILES = {"TILE_T": 12, "TILE_D": 256, "TILE_N": 64}
+MOST_FEW_ROWS = 32
+"""Up to so many rows of activations `FewRowsCpu` takes."""
+_FEW_TILE_T, _FEW_TILE_D, _FEW_ROWS = 6, 256, 8
+PANEL = 64
+"""Rows of activations that are packed together."""
+_GEMM_TILE_D, _GEMM_TILE_N = 128, 384
+_ROWS_STEP = 16
+"""Blocks of weights are whole vectors."""
+_BLOCK_ROWS_COST = 10
+"""What a block costs beyond its rows, in rows: bringing the activations to the core."""
 _ITEMS_PER_UNIT = 4
 """Work-items that each core should have at least, so that the cores finish together."""
 
@@ -36,17 +48,17 @@ class GemvCpu:
         x.runtime.launch(kernel, (items,), (1,), *arguments(x, segment, product), *sizes, flags)
 
 
-class GemmCpu:
-    """Many rows of activations: weights are widened a block at a time and meet all of them."""
+class FewRowsCpu:
+    """Several rows of activations: a piece of the weights comes from memory once for all."""
 
     def prepare(self, x_TD: DeviceArray) -> DeviceArray:
-        """f32 [tiles, D padded to 16, rows a tile]."""
+        """f32 [ceil(D / 16), T, 16]."""
         T, D = x_TD.shape
         runtime = x_TD.runtime
-        tiles, D_padded, _ = shape = packed_shape(T, D)
-        packed = runtime.scratch("packed_rows", shape, np.float32)
-        kernel = runtime.kernel("matmul_gemm_cpu.cl", "pack_rows", "bbuu", **_GEMM_TILES)
-        runtime.launch(kernel, (tiles, D_padded // 16), (1, 1), x_TD, packed, T, D)
+        steps = ceil_div(D, 16)
+        packed = runtime.scratch("packed_rows", (steps, T, 16), np.float32)
+        kernel = runtime.kernel("matmul_few_cpu.cl", "pack_few", "bbuu", **self._defines(runtime, T))
+        runtime.launch(kernel, (steps,), (1,), x_TD, packed, T, D)
         return packed
 
     def launch(
@@ -60,19 +72,143 @@ class GemmCpu:
         """Queue the kernel."""
         T, N, _ = sizes
         runtime = x.runtime
-        kernel = runtime.kernel(
-            "matmul_gemm_cpu.cl", "matmul_gemm", ARGUMENTS + "uu", **_GEMM_TILES
-        )
-        columns = ceil_div(N, _GEMM_TILES["TILE_N"])
-        wanted = ceil_div(_ITEMS_PER_UNIT * runtime.compute_units, columns)
-        tile_t = _GEMM_TILES["TILE_T"]
-        rows_per_item = ceil_div(ceil_div(T, tile_t), wanted) * tile_t
-        items = (columns, ceil_div(T, rows_per_item))
+        defines = self._defines(runtime, T)
+        kernel = runtime.kernel("matmul_few_cpu.cl", "matmul_few", ARGUMENTS + "u", **defines)
+        items = ceil_div(N, _FEW_ROWS)
         values = arguments(x, segment, product)
-        runtime.launch(kernel, items, (1, 1), *values, *sizes, rows_per_item, flags)
+        runtime.launch(kernel, (items,), (1,), *values, *sizes, flags)
+
+    def _defines(self, runtime: Runtime, T: int) -> dict[str, int]:
+        tile_t = ceil_div(T, ceil_div(T, _FEW_TILE_T))
+        most = ceil_div(MOST_FEW_ROWS, tile_t) * tile_t
+        return {
+            "TILE_T": tile_t,
+            "MAX_T": most,
+            "TILE_D": _FEW_TILE_D,
+            "ROWS": _FEW_ROWS,
+            "PREFETCHES": int(runtime.device.type != "simulator"),
+        }
+
+
+class GemmCpu:
+    """Many rows of activations: weights are widened a block at a time and meet all of them."""
+
+    def prepare(self, x_TD: DeviceArray) -> DeviceArray:
+        """f32 [panels of 64 rows, D padded to 16, 64]."""
+        T, D = x_TD.shape
+        runtime = x_TD.runtime
+        shape = packed_shape(T, D)
+        packed = runtime.scratch("packed_rows", shape, np.float32)
+        kernel = runtime.kernel("matmul_gemm_cpu.cl", "pack_rows", "bbuu", **_defines(runtime))
+        runtime.launch(kernel, (shape[0], shape[1] // 16), (1, 1), x_TD, packed, T, D)
+        return packed
+
+    def launch(
+        self,
+        x: DeviceArray,
+        segment: Segment,
+        product: Product,
+        sizes: tuple[int, int, int],
+        flags: int,
+    ) -> None:
+        """Queue the kernel."""
+        T, N, _ = sizes
+        runtime = x.runtime
+        division = _divide(runtime.compute_units, T, N, _GEMM_TILE_N)
+        defines = _defines(runtime)
+        kernel = runtime.kernel("matmul_gemm_cpu.cl", "matmul_gemm", ARGUMENTS + "buuu", **defines)
+        runtime.launch(
+            kernel,
+            division.items,
+            (1, 1),
+            *arguments(x, segment, product),
+            *sizes,
+            _sums(runtime, division),
+            division.rows_per_block,
+            division.tokens_per_item,
+            flags,
+        )
+
+
+def gated_gemm(
+    x_TD: DeviceArray, gate: Segment, up: Segment, biases: tuple[DeviceArray, DeviceArray] | None
+) -> DeviceArray:
+    """silu(x gate^T) * (x up^T) of many rows, in the order in which `GemmCpu.launch` reads rows."""
+    T, D = x_TD.shape
+    N = gate.rows
+    runtime = x_TD.runtime
+    packed = GemmCpu().prepare(x_TD)
+    hidden = runtime.scratch("packed_hidden", packed_shape(T, N), np.float32)
+    division = _divide(runtime.compute_units, T, N, _GEMM_TILE_N // 2)
+    bias_gate, bias_up = biases or (hidden, hidden)
+    defines = _defines(runtime)
+    types = "bll" + "bll" + "bbbb" + "uuu" + "buuu"
+    kernel = runtime.kernel("matmul_gemm_cpu.cl", "matmul_gated", types, **defines)
+    runtime.launch(
+        kernel,
+        division.items,
+        (1, 1),
+        *(gate.buffer, gate.offset, gate.row_stride),
+        *(up.buffer, up.offset, up.row_stride),
+        packed,
+        bias_gate,
+        bias_up,
+        hidden,
+        T,
+        N,
+        D,
+        _sums(runtime, division),
+        division.rows_per_block,
+        division.tokens_per_item,
+        BIAS * (biases is not None),
+    )
+    return hidden
+
+
+@dataclass(frozen=True)
+class _Division:
+    """How a product is divided among work-items."""
+
+    items: tuple[int, int]
+    rows_per_block: int
+    tokens_per_item: int
+
+
+def _divide(units: int, T: int, N: int, most_rows: int) -> _Division:
+    """Blocks of rows that keep all cores busy to the end; tokens where rows are too few."""
+
+    def seconds(rows: int) -> float:
+        return ceil_div(ceil_div(N, rows), units) * (rows + _BLOCK_ROWS_COST)
+
+    rows = min(range(_ROWS_STEP, most_rows + 1, _ROWS_STEP), key=seconds)
+    blocks = ceil_div(N, rows)
+    columns = min(blocks, _ITEMS_PER_UNIT * units)
+    parts = min(ceil_div(T, PANEL), ceil_div(units, blocks))
+    tokens = ceil_div(ceil_div(T, parts), PANEL) * PANEL
+    return _Division((columns, ceil_div(T, tokens)), rows, tokens)
+
+
+def _sums(runtime: Runtime, division: _Division) -> DeviceArray:
+    columns, parts = division.items
+    shape = (columns * parts, division.tokens_per_item // PANEL, _GEMM_TILE_N, PANEL)
+    return runtime.scratch("gemm_sums", shape, np.float32)
+
+
+def _defines(runtime: Runtime) -> dict[str, int]:
+    return {
+        "TILE_D": _GEMM_TILE_D,
+        "TILE_N": _GEMM_TILE_N,
+        "PREFETCHES": int(runtime.device.type != "simulator"),
+    }
 
 
 def packed_shape(T: int, D: int) -> tuple[int, int, int]:
-    """Shape [tiles, D padded to 16, rows a tile] of packed f32 activations [T, D]."""
-    tile_t = _GEMM_TILES["TILE_T"]
-    return (ceil_div(T, tile_t), ceil_div(D, 16) * 16, tile_t)
+    """Shape [panels, D padded to 16, rows a panel] of packed f32 activations [T, D]."""
+    return (ceil_div(T, PANEL), ceil_div(D, 16) * 16, PANEL)
+
+
+def matmul_scratch_bytes(units: int, T: int, D: int, F: int) -> int:
+    """Bytes that products of T rows take at most: packed rows of D columns and of F, and sums."""
+    items = _ITEMS_PER_UNIT * units * ceil_div(T, PANEL)
+    packed = sum(math.prod(packed_shape(T, width)) for width in (D, F))
+    return 4 * (packed + items * _GEMM_TILE_N * PANEL)

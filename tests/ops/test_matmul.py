@@ -40,8 +40,14 @@ CASES = [
     Case(12, 32, 256),
     Case(13, 64, 272, accumulate=True, offset=1, stride_extra=7),
     Case(31, 1, 33, bias=True),
+    Case(6, 21, 600, segment_rows=9, accumulate=True, offset=5, stride_extra=3),
+    Case(16, 70, 257, bias=True),
+    Case(32, 9, 512, accumulate=True),
     Case(33, 100, 520, segment_rows=33, bias=True),
-    Case(97, 193, 300, bias=True, accumulate=True),
+    Case(50, 17, 100, accumulate=True),
+    Case(64, 390, 129),
+    Case(97, 193, 300, bias=True, accumulate=True, segment_rows=150, offset=7, stride_extra=1),
+    Case(130, 48, 16),
 ]
 
 
