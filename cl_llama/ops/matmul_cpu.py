@@ -57,7 +57,9 @@ class FewRowsCpu:
         runtime = x_TD.runtime
         steps = ceil_div(D, 16)
         packed = runtime.scratch("packed_rows", (steps, T, 16), np.float32)
-        kernel = runtime.kernel("matmul_few_cpu.cl", "pack_few", "bbuu", **self._defines(runtime, T))
+        kernel = runtime.kernel(
+            "matmul_few_cpu.cl", "pack_few", "bbuu", **self._defines(runtime, T)
+        )
         runtime.launch(kernel, (steps,), (1,), x_TD, packed, T, D)
         return packed
 
