@@ -1,0 +1,317 @@
+"""Measures cl-llama beside other engines with the same weights, in turn, in one run.
+
+    python tools/bench_peers.py --folder /tmp/peers-1b --threads 2 \\
+        --python llama.cpp=/opt/peers/bin/python --python torch=/opt/torch/bin/python
+
+Writes a random model of a named shape as a Hugging Face folder, if it is not there yet; each engine
+makes its own format from it. Every engine runs in a process of its own, in the Python environment
+that --python names for its program (llama.cpp, openvino, torch, tinygrad), and waits while another
+one computes. A repetition measures all engines before the next begins, because a machine's speed
+drifts. An engine that does not load is skipped, with the reason. The last line of standard output
+is JSON with --json.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from cl_llama.bench.shapes import SHAPES, find_shape
+
+_PEERS = Path(__file__).resolve().parent / "peers"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What to start: a program of tools/peers and its settings."""
+
+    program: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    prefills: bool = True
+
+
+_PROGRAMS = {
+    "cl-llama": "cl_llama_peer.py",
+    "llama.cpp": "llama_cpp_peer.py",
+    "openvino": "openvino_peer.py",
+    "torch": "torch_peer.py",
+    "tinygrad": "tinygrad_peer.py",
+}
+ENGINES = {
+    "cl-llama": Engine("cl-llama"),
+    "cl-llama fast": Engine("cl-llama", {"precision": "fast"}),
+    "cl-llama without matrix unit": Engine("cl-llama", {"matrix_units": False}),
+    "cl-llama on PoCL": Engine("cl-llama"),
+    "llama.cpp F16": Engine("llama.cpp"),
+    "OpenVINO f32": Engine("openvino", {"hint": "f32"}),
+    "OpenVINO bf16": Engine("openvino", {"hint": "bf16"}),
+    "PyTorch float32": Engine("torch", {"dtype": "float32"}),
+    "PyTorch bfloat16": Engine("torch", {"dtype": "bfloat16"}),
+    "tinygrad": Engine("tinygrad", prefills=False),
+}
+
+
+class PeerError(Exception):
+    """An engine that does not load or does not answer; the message is its reason."""
+
+
+class Peer:
+    """An engine's process."""
+
+    def __init__(self, python: str, engine: Engine, settings: dict[str, Any]) -> None:
+        """Start it and wait until its model is loaded. PeerError if it is not."""
+        words = [python, str(_PEERS / _PROGRAMS[engine.program])]
+        environment = os.environ | {"OMP_NUM_THREADS": str(settings["threads"])}
+        try:
+            self._process = subprocess.Popen(
+                [*words, json.dumps(settings | engine.settings)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                text=True,
+            )
+        except OSError as error:
+            raise PeerError(f"{python}: {error.strerror}") from None
+        try:
+            self.description: str = self._answer()["description"]
+        except PeerError:
+            self.close()
+            raise
+
+    def prefill(self, tokens: int) -> float:
+        """Seconds of a prompt's pass."""
+        return self._ask(ask="prefill", tokens=tokens)
+
+    def decode(self, tokens: int, depth: int) -> float:
+        """Seconds of `tokens` steps after `depth` tokens of context."""
+        return self._ask(ask="decode", tokens=tokens, depth=depth)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _ask(self, **question: Any) -> float:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise PeerError(f"it ended with status {self._process.wait()}") from None
+        return float(self._answer()["seconds"])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise PeerError(f"it ended with status {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise PeerError(answer["error"].splitlines()[0])
+        return answer
+
+
+@dataclass
+class Column:
+    """What became of an engine."""
+
+    peer: Peer | None
+    skipped: str = ""
+    """Why there is nothing, or no more."""
+    rates: dict[str, list[float]] = field(default_factory=dict)
+    """Tokens a second of each repetition, by test."""
+    slow: set[str] = field(default_factory=set)
+    """Kinds of tests that are not run any more: one of them took too long."""
+
+    def medians(self) -> dict[str, float]:
+        """By test."""
+        return {test: statistics.median(rates) for test, rates in self.rates.items() if rates}
+
+
+def measure(
+    columns: dict[str, Column],
+    tests: Sequence[tuple[str, int]],
+    depth: int,
+    repetitions: int,
+    patience: float,
+    log: Console,
+) -> None:
+    """Every test of every engine in turn; once before that, not counted.
+
+    tests: kind ("pp" or "tg") and number of tokens, fewest first. patience: after a test of more
+    seconds an engine runs no more of its kind; its one time counts.
+    """
+    for repetition in range(-1, repetitions):
+        for name, column in columns.items():
+            for kind, tokens in tests:
+                if column.peer is None or kind in column.slow:
+                    continue
+                if kind == "pp" and not ENGINES[name].prefills:
+                    continue
+                try:
+                    if kind == "pp":
+                        seconds = column.peer.prefill(tokens)
+                    else:
+                        seconds = column.peer.decode(tokens, depth)
+                except PeerError as error:
+                    column.peer.close()
+                    column.peer, column.skipped = None, str(error)
+                    continue
+                if seconds > patience:
+                    column.slow.add(kind)
+                if repetition >= 0 or seconds > patience:
+                    rate = tokens / seconds
+                    column.rates.setdefault(f"{kind}{tokens}", []).append(rate)
+                    log.print(f"{repetition + 1} {name}: {kind}{tokens} {rate:.2f} tokens/s")
+
+
+def ratios(medians: dict[str, dict[str, float]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Ours over theirs: by our engine, by the other one, by test that both ran."""
+    ours = [name for name in medians if ENGINES[name].program == "cl-llama"]
+    theirs = [name for name in medians if name not in ours]
+    return {
+        our: {
+            their: {
+                test: rate / medians[their][test]
+                for test, rate in medians[our].items()
+                if test in medians[their]
+            }
+            for their in theirs
+        }
+        for our in ours
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prepare, load, measure, print; 1 if nothing could be measured."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", default="1b", choices=SHAPES)
+    parser.add_argument("--folder", type=Path, required=True, help="for the model in all formats")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", help="cl-llama's; default: the best one")
+    parser.add_argument(
+        "--pocl-device", default="portable", help="that of cl-llama on PoCL; default: %(default)s"
+    )
+    parser.add_argument(
+        "--engines", default=",".join(ENGINES), help="some of these, the default: %(default)s"
+    )
+    parser.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        metavar="PROGRAM=PATH",
+        help=f"the Python to run {', '.join(_PROGRAMS)} with; default: this one",
+    )
+    parser.add_argument("-p", "--prompt-tokens", default="128,512", metavar="N,...")
+    parser.add_argument("-n", "--gen-tokens", type=int, default=16, metavar="N")
+    parser.add_argument("-d", "--depth", type=int, default=0, metavar="N")
+    parser.add_argument("-r", "--repetitions", type=int, default=5, metavar="N")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="what takes longer is measured once, and longer prompts are left out; default: 30",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON on the last line, too")
+    args = parser.parse_args(argv)
+    pythons = dict(word.split("=", 1) for word in args.python)
+    names = args.engines.split(",")
+    for unknown in (*(set(pythons) - set(_PROGRAMS)), *(set(names) - set(ENGINES))):
+        parser.error(f"there is no {unknown!r}")
+    prompts = sorted({int(word) for word in args.prompt_tokens.split(",") if int(word)})
+    tests = [("pp", tokens) for tokens in prompts] + [("tg", args.gen_tokens)]
+
+    if not args.folder.exists():
+        maker = [sys.executable, str(_PEERS.parent / "make_random_model.py"), args.shape]
+        subprocess.run([*maker, str(args.folder), "--max-seq-len", "8192"], check=True)
+    settings = {
+        "folder": str(args.folder.resolve()),
+        "threads": args.threads,
+        "vocab_size": find_shape(args.shape).vocab_size,
+        "longest": max([args.depth + args.gen_tokens + 8, *prompts]),
+    }
+    log = Console(stderr=True, highlight=False)
+    columns: dict[str, Column] = {}
+    try:
+        for name in names:
+            engine = ENGINES[name]
+            device = args.pocl_device if name == "cl-llama on PoCL" else args.device
+            python = pythons.get(engine.program, sys.executable)
+            try:
+                peer = Peer(python, engine, settings | {"device": device})
+                columns[name] = Column(peer)
+                log.print(f"{name}: {peer.description}")
+            except PeerError as error:
+                columns[name] = Column(None, str(error))
+                log.print(f"{name}: skipped: {error}")
+        descriptions = {n: c.peer.description for n, c in columns.items() if c.peer is not None}
+        measure(columns, tests, args.depth, args.repetitions, args.patience, log)
+    finally:
+        for column in columns.values():
+            if column.peer is not None:
+                column.peer.close()
+    medians = {name: column.medians() for name, column in columns.items() if column.rates}
+    found = ratios(medians)
+    labels = [f"{kind}{tokens}" for kind, tokens in tests]
+    _print_tables(columns, medians, found, labels)
+    if args.json:
+        result = {
+            "shape": args.shape,
+            "threads": args.threads,
+            "depth": args.depth,
+            "engines": {
+                name: {
+                    "description": descriptions.get(name),
+                    "skipped": column.skipped or None,
+                    "tokens_per_s": medians.get(name, {}),
+                    "repetitions": column.rates,
+                }
+                for name, column in columns.items()
+            },
+            "ratios": found,
+        }
+        print(json.dumps(result))
+    return 0 if medians else 1
+
+
+def _print_tables(
+    columns: dict[str, Column],
+    medians: dict[str, dict[str, float]],
+    found: dict[str, dict[str, dict[str, float]]],
+    tests: Sequence[str],
+) -> None:
+    """Speeds, then a table of ratios for each of our engines."""
+    console = Console(highlight=False, markup=False)
+
+    def show(title: str, rows: dict[str, dict[str, float]], form: str) -> None:
+        table = Table("", box=box.SIMPLE_HEAD)
+        for test in tests:
+            table.add_column(test, justify="right")
+        for name, values in rows.items():
+            table.add_row(name, *(format(values[t], form) if t in values else "" for t in tests))
+        console.print(title)
+        console.print(table)
+
+    show("tokens/s, medians", medians, ".4g")
+    for our, rows in found.items():
+        if rows:
+            show(f"{our} over", rows, ".2f")
+    for name, column in columns.items():
+        if column.skipped:
+            console.print(f"{name}: skipped: {column.skipped}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
