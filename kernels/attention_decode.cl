@@ -4,79 +4,138 @@
 // q_THK         float32 in   [T, H, K]
 // k_cache, v_cache  float16 in   [blocks, G, BLOCK, K]
 // block_tables  int32 in     [sequences, table_stride]: the physical blocks of each sequence in order of position
-// tiles         int32 in     [tiles, 5]: token in the batch, its position, sequence; the rest is not read
-// out_THK       float32 out  [T, H, K]; may not be q
-// Global size (64 * H, tiles), local size (64, 1). Accumulators: float32.
-// A work-group has one query head: each item scores one of 64 keys, then adds up columns of the 64 values, with the
-// running softmax of Milakov and Gimelshein (2018).
+// chunks        int32 in     [chunks, 5]: token in the batch, its position, sequence, first position of the chunk (a
+//                            multiple of BLOCK), number of positions (at most CHUNK)
+// out           float32 out  split 0: [T, H, K], the only chunk of each token gives its result; may not be q
+//                            split 1: [chunks, H, K + 2]: values weighted by exp(score - highest), not yet divided; the
+//                            highest score (-FLT_MAX where the window leaves none); the sum of the weights
+// Global size (GROUP * G * ceil(H / G / HEADS), chunks), local size (GROUP, 1). Accumulators: float32.
+// A work-group has one chunk and HEADS query heads that share a key head, so that keys and values are read once for
+// these; the chunks of a long context fill a wide device (Dao et al., Flash-Decoding, 2023). A block of keys goes
+// through local memory, where an item scores one of them; values are read by columns, several positions at once.
 
 #ifndef K
-#define K 64 // head width
+#define K 64 // head width; even
 #endif
 #ifndef BLOCK
 #define BLOCK 32 // positions in a block of the cache
 #endif
+#ifndef HEADS
+#define HEADS 1 // query heads together: 1, 2, 4 or 8; HEADS * (CHUNK + K) floats of local memory
+#endif
+#ifndef CHUNK
+#define CHUNK 256 // most positions of a chunk: a multiple of BLOCK
+#endif
+#ifndef GROUP
+#define GROUP 64 // work-items: 64 or 128
+#endif
 
-#define GROUP 64
-#define COLUMNS ((K + GROUP - 1) / GROUP) // columns of the values an item has
+#define ALIGNED (K % 8 == 0)
+#include "half_rows.cl"
+
+#define LANES ((K + 7) / 8)                                   // items that read a position's values, eight columns each
+#define SUBS (GROUP / LANES)                                  // positions whose values are read together
+#define ROW (LANES * 8 + 8)                                   // halves of a key in local memory, in different banks
+#define STRIDE (GROUP / BLOCK)                                // items that share a key
+#define OWN_HEADS ((HEADS + STRIDE - 1) / STRIDE)             // scores of a key that an item computes
+#define SHARE (GROUP / HEADS)                                 // items that share a head's softmax
+#if LANES > GROUP || GROUP % BLOCK != 0
+#error "GROUP is too small for K, or no multiple of BLOCK"
+#endif
 
 __kernel void attention_decode(__global const float *q_THK, __global const half *k_cache,
                                __global const half *v_cache, __global const int *block_tables,
-                               __global const int *tiles, __global float *out_THK, uint H, uint G,
-                               uint table_stride, uint window, float scale) {
-    __local float q[K], weights[GROUP], reduced[GROUP];
-    uint item = get_local_id(0), h = get_group_id(0), g = h / (H / G);
-    __global const int *tile = tiles + get_group_id(1) * 5;
-    uint token = tile[0], position = tile[1];
-    __global const int *table = block_tables + (ulong)tile[2] * table_stride;
-    ulong row = ((ulong)token * H + h) * K;
-    for (uint k = item; k < K; k += GROUP) q[k] = q_THK[row + k] * scale;
-    float sums[COLUMNS];
-    for (uint i = 0; i < COLUMNS; i++) sums[i] = 0.0f;
-    float highest = -FLT_MAX, total = 0.0f;
-    barrier(CLK_LOCAL_MEM_FENCE); // q is written before it is read
+                               __global const int *chunks, __global float *out, uint H, uint G,
+                               uint table_stride, uint window, float scale, uint split) {
+    __local float q[HEADS * LANES * 8] __attribute__((aligned(16)));
+    __local uint keys[BLOCK * ROW / 2] __attribute__((aligned(16))); // pairs of halves
+    __local float weights[HEADS][CHUNK], reduced[GROUP], sums[SUBS * LANES * 8];
+    uint item = get_local_id(0), heads = H / G, tiles = (heads + HEADS - 1) / HEADS;
+    uint g = get_group_id(0) / tiles, head0 = get_group_id(0) % tiles * HEADS, row = get_group_id(1);
+    uint count = min((uint)HEADS, heads - head0); // query heads of this group
+    __global const int *chunk = chunks + row * 5;
+    uint token = chunk[0], position = chunk[1], origin = chunk[3], end = origin + chunk[4];
+    __global const int *table = block_tables + (ulong)chunk[2] * table_stride;
+    uint begin = origin; // the window may begin inside the chunk, or past it
+    if (window > 0 && position + 1 > window) begin = max(begin, position + 1 - window);
+    __global const float *queries = q_THK + ((ulong)token * H + g * heads + head0) * K;
+    for (uint i = item; i < HEADS * LANES * 8; i += GROUP) {
+        uint h = i / (LANES * 8), k = i % (LANES * 8);
+        q[i] = h < count && k < K ? queries[h * K + k] * scale : 0.0f;
+    }
 
-    uint begin = window > 0 ? max((int)(position + 1) - (int)window, 0) : 0;
-    for (uint s0 = begin; s0 <= position; s0 += GROUP) {
-        uint s = s0 + item, count = min((uint)GROUP, position + 1 - s0);
-        float score = -INFINITY;
-        if (s <= position) {
-            __global const half *key = k_cache + (((ulong)table[s / BLOCK] * G + g) * BLOCK + s % BLOCK) * K;
-            score = 0.0f;
-            for (uint k = 0; k < K; k++) score = mad(q[k], vload_half(k, key), score);
+    for (uint s0 = begin / BLOCK * BLOCK; s0 < end; s0 += BLOCK) {
+        __global const half *source = k_cache + ((ulong)table[s0 / BLOCK] * G + g) * BLOCK * K;
+        barrier(CLK_LOCAL_MEM_FENCE); // q is written; the keys of the previous round are read
+        for (uint i = item; i < BLOCK * LANES; i += GROUP) {
+            uint s = i / LANES, k = i % LANES * 8;
+            copy8_half(source + s * K + k, (int)(K - k), keys + (s * ROW + k) / 2);
         }
-        reduced[item] = score;
-        for (uint half_group = GROUP / 2; half_group > 0; half_group /= 2) {
-            barrier(CLK_LOCAL_MEM_FENCE); // the maxima of the previous round are all written
-            if (item < half_group) reduced[item] = fmax(reduced[item], reduced[item + half_group]);
-        }
-        barrier(CLK_LOCAL_MEM_FENCE); // the maximum is written before every item reads it
-        float top = fmax(highest, reduced[0]), rescale = exp(highest - top);
-        highest = top;
-        weights[item] = exp(score - top);
-        total = total * rescale + weights[item];
-        barrier(CLK_LOCAL_MEM_FENCE); // the weights are written before they are read; the maximum is read
-        for (uint i = 0; i < COLUMNS; i++) {
-            uint k = item + i * GROUP;
-            if (k >= K) continue;
-            float value = sums[i] * rescale;
-            for (uint j = 0; j < count; j++) {
-                uint at = s0 + j;
-                ulong cached = (((ulong)table[at / BLOCK] * G + g) * BLOCK + at % BLOCK) * K;
-                value = mad(weights[j], vload_half(cached + k, v_cache), value);
+        barrier(CLK_LOCAL_MEM_FENCE); // the keys are written before they are read
+        uint s = s0 + item % BLOCK;
+        float scores[OWN_HEADS];
+        UNROLL for (uint i = 0; i < OWN_HEADS; i++) scores[i] = 0.0f;
+        for (uint k = 0; k < LANES * 8; k += 8) {
+            float8 key = local8_half(keys + (item % BLOCK * ROW + k) / 2);
+            UNROLL for (uint i = 0; i < OWN_HEADS; i++) {
+                uint h = min(item / BLOCK + i * STRIDE, (uint)HEADS - 1);
+                scores[i] = dot8(key, local8_float(q + h * LANES * 8 + k), scores[i]);
             }
-            sums[i] = value;
         }
-        barrier(CLK_LOCAL_MEM_FENCE); // the weights are read before they are written again
+        UNROLL for (uint i = 0; i < OWN_HEADS; i++) {
+            uint h = item / BLOCK + i * STRIDE;
+            if (h < HEADS && s >= begin && s < end) weights[h][s - origin] = scores[i];
+        }
     }
+    barrier(CLK_LOCAL_MEM_FENCE); // the scores are written before they are read
+
+    uint own = item / SHARE;
+    float highest = -FLT_MAX, total = 0.0f;
+    for (uint s = begin + item % SHARE; s < end; s += SHARE) highest = fmax(highest, weights[own][s - origin]);
+    reduced[item] = highest;
+    barrier(CLK_LOCAL_MEM_FENCE); // the items' maxima are written before they are read
+    for (uint i = 0; i < SHARE; i++) highest = fmax(highest, reduced[own * SHARE + i]);
+    for (uint s = begin + item % SHARE; s < end; s += SHARE) {
+        float weight = exp(weights[own][s - origin] - highest);
+        weights[own][s - origin] = weight;
+        total += weight;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE); // the weights are written before they are read; the maxima are read
     reduced[item] = total;
-    for (uint half_group = GROUP / 2; half_group > 0; half_group /= 2) {
-        barrier(CLK_LOCAL_MEM_FENCE); // the totals of the previous round are all written
-        if (item < half_group) reduced[item] += reduced[item + half_group];
+    barrier(CLK_LOCAL_MEM_FENCE); // the items' totals are written before they are read
+    total = 0.0f;
+    for (uint i = 0; i < SHARE; i++) total += reduced[own * SHARE + i];
+
+    uint lane = item % LANES, sub = item / LANES;
+    float8 values[HEADS];
+    UNROLL for (uint h = 0; h < HEADS; h++) values[h] = 0.0f;
+    if (sub < SUBS) {
+        for (uint s0 = begin / BLOCK * BLOCK; s0 < end; s0 += BLOCK) {
+            __global const half *source = v_cache + ((ulong)table[s0 / BLOCK] * G + g) * BLOCK * K + lane * 8;
+            uint lowest = max(begin, s0), last = min(end, s0 + BLOCK) - 1;
+            UNROLL for (uint i = 0; i < BLOCK; i += SUBS) { // loads do not depend on conditions; a clamped position weighs 0
+                uint s = s0 + i + sub, at = clamp(s, lowest, last);
+                float8 value = load8_half_ending(source + at % BLOCK * K, (int)(K - lane * 8));
+                UNROLL for (uint h = 0; h < HEADS; h++) values[h] += value * (at == s ? weights[h][at - origin] : 0.0f);
+            }
+        }
     }
-    barrier(CLK_LOCAL_MEM_FENCE); // the total is written before every item reads it
-    for (uint i = 0; i < COLUMNS; i++) {
-        uint k = item + i * GROUP;
-        if (k < K) out_THK[row + k] = sums[i] / reduced[0];
+    uint width = split ? K + 2 : K;
+    __global float *out_row = out + ((ulong)(split ? row : token) * H + g * heads + head0) * width;
+    __local float ends[HEADS][2];
+    if (item % SHARE == 0) {
+        ends[own][0] = highest;
+        ends[own][1] = total;
+    }
+    UNROLL for (uint h = 0; h < HEADS; h++) {
+        barrier(CLK_LOCAL_MEM_FENCE); // highest scores and totals are written; the sums of the previous head are read
+        if (sub < SUBS) vstore8(values[h], sub * LANES + lane, sums);
+        barrier(CLK_LOCAL_MEM_FENCE); // the sums are written before they are read
+        for (uint k = item; k < K && h < count; k += GROUP) {
+            float value = 0.0f;
+            for (uint i = 0; i < SUBS; i++) value += sums[i * LANES * 8 + k];
+            out_row[h * width + k] = split ? value : value / ends[h][1];
+        }
+        if (split && item < 2 && h < count) out_row[h * width + K + item] = ends[h][item];
     }
 }

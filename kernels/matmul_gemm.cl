@@ -4,58 +4,110 @@
 // x_TD    float32 in   [T, D], row t at x + t * D
 // bias_N  float32 in   row n of w at first + n, read when flags & 2
 // y_TN    float32 out  [T, y_stride], row n of w in column first + n; added to when flags & 1
-// Global size (8 * ceil(N / 32), 8 * ceil(T / 32)), local size (8, 8). Accumulator: float32.
-// A work-group computes a 32 x 32 tile of y from tiles of x and w in local memory, an item 4 x 4 of it.
+// Global size (ITEMS_N * ceil(N / TILE_N), 8 * ceil(T / TILE_T)), local size (ITEMS_N, 8) with TILE_N = ITEMS_N * 8 and
+// TILE_T = 8 * SIDE_T. Accumulator: float32.
+// A work-group computes a TILE_T x TILE_N tile of y, an item SIDE_T x 8 of it in registers: 8 * SIDE_T multiply-adds
+// for SIDE_T + 8 values from local memory. The tiles of x and w there are TILE_D deep, transposed, and double: the next
+// ones come from global memory while these are multiplied.
 
-#ifndef TILE_D
-#define TILE_D 16 // depth of the tiles in local memory
+#ifndef ITEMS_N
+#define ITEMS_N 8 // work-items along n: 8, or 16 with SIDE_T 8
+#endif
+#ifndef SIDE_T
+#define SIDE_T 8 // rows of y that an item computes: 4 or 8
+#endif
+#ifndef ALIGNED
+#define ALIGNED 0 // 1: w_offset, w_stride and D are multiples of 8
 #endif
 
-#define TILE 32
-#define ITEMS 8 // work-items a side
-#define SIDE (TILE / ITEMS)
+#include "half_rows.cl"
+
 #define ACCUMULATE 1
 #define BIAS 2
+#define ITEMS_T 8
+#define TILE_D 16
+#define SIDE_N 8
+#define TILE_T (ITEMS_T * SIDE_T)
+#define TILE_N (ITEMS_N * SIDE_N)
+#define ITEMS (ITEMS_T * ITEMS_N)
+#define LOADS_X (TILE_T * 2 / ITEMS) // groups of eight that an item fetches for a tile
+#define LOADS_W (TILE_N * 2 / ITEMS)
+#define PAD 4 // keeps rows 16-byte aligned, and the transposed stores in different banks
+#if LOADS_X * ITEMS != TILE_T * 2 || LOADS_W * ITEMS != TILE_N * 2
+#error "the items do not share the loads evenly"
+#endif
+
+#define READ4(tile, at) (*(__local const float4 *)&(tile)[at])
+#define STORE_COLUMN(tile, at, stride, a)                                                        \
+    (tile)[at] = (a).s0, (tile)[(at) + (stride)] = (a).s1, (tile)[(at) + 2 * (stride)] = (a).s2, \
+    (tile)[(at) + 3 * (stride)] = (a).s3, (tile)[(at) + 4 * (stride)] = (a).s4,                  \
+    (tile)[(at) + 5 * (stride)] = (a).s5, (tile)[(at) + 6 * (stride)] = (a).s6,                  \
+    (tile)[(at) + 7 * (stride)] = (a).s7
 
 __kernel void matmul_gemm(__global const half *w_ND, ulong w_offset, ulong w_stride,
                           __global const float *x_TD, __global const float *bias_N,
                           __global float *y_TN, ulong y_stride, uint first, uint T, uint N, uint D, uint flags) {
     y_TN += first;
     bias_N += first;
-    __local float x_tile[TILE_D][TILE + 1], w_tile[TILE_D][TILE + 1];
-    uint column = get_local_id(0), row = get_local_id(1), item = row * ITEMS + column;
-    uint n0 = get_group_id(0) * TILE, t0 = get_group_id(1) * TILE;
-    __global const half *w = w_ND + w_offset;
-    float sums[SIDE][SIDE];
-    for (uint i = 0; i < SIDE; i++)
-        for (uint j = 0; j < SIDE; j++) sums[i][j] = 0.0f;
-    for (uint d0 = 0; d0 < D; d0 += TILE_D) {
-        for (uint i = item; i < TILE * TILE_D; i += ITEMS * ITEMS) {
-            uint r = i / TILE_D, k = i % TILE_D, d = d0 + k, t = t0 + r, n = n0 + r;
-            x_tile[k][r] = d < D && t < T ? x_TD[(ulong)t * D + d] : 0.0f;
-            w_tile[k][r] = d < D && n < N ? vload_half((ulong)n * w_stride + d, w) : 0.0f;
+    __local float x_tiles[2 * TILE_D * (TILE_T + PAD)] __attribute__((aligned(16)));
+    __local float w_tiles[2 * TILE_D * (TILE_N + PAD)] __attribute__((aligned(16)));
+    uint column = get_local_id(0), row = get_local_id(1), item = row * ITEMS_N + column;
+    uint n0 = get_group_id(0) * TILE_N, t0 = get_group_id(1) * TILE_T;
+    __global const float *x_rows[LOADS_X]; // rows past the end repeat the last one
+    __global const half *w_rows[LOADS_W];
+    uint depth = item % 2 * 8;
+    UNROLL for (uint i = 0; i < LOADS_X; i++)
+        x_rows[i] = x_TD + (ulong)min(t0 + (item + i * ITEMS) / 2, T - 1) * D + depth;
+    UNROLL for (uint i = 0; i < LOADS_W; i++)
+        w_rows[i] = w_ND + w_offset + (ulong)min(n0 + (item + i * ITEMS) / 2, N - 1) * w_stride + depth;
+    float8 x_next[LOADS_X], w_next[LOADS_W];
+    float sums[SIDE_T][SIDE_N];
+    UNROLL for (uint i = 0; i < SIDE_T; i++)
+        UNROLL for (uint j = 0; j < SIDE_N; j++) sums[i][j] = 0.0f;
+
+#define FETCH(d0)                                                                                      \
+    UNROLL for (uint i = 0; i < LOADS_X; i++) x_next[i] =                                   \
+        load8_float_ending(x_rows[i] + (d0), (int)D - (int)((d0) + depth));                            \
+    UNROLL for (uint i = 0; i < LOADS_W; i++) w_next[i] =                                   \
+        load8_half_ending(w_rows[i] + (d0), (int)D - (int)((d0) + depth));
+#define KEEP(buffer)                                                                                   \
+    UNROLL for (uint i = 0; i < LOADS_X; i++) STORE_COLUMN(                                 \
+        x_tiles, ((buffer) * TILE_D + depth) * (TILE_T + PAD) + (item + i * ITEMS) / 2, TILE_T + PAD, x_next[i]); \
+    UNROLL for (uint i = 0; i < LOADS_W; i++) STORE_COLUMN(                                 \
+        w_tiles, ((buffer) * TILE_D + depth) * (TILE_N + PAD) + (item + i * ITEMS) / 2, TILE_N + PAD, w_next[i]);
+
+    FETCH(0)
+    KEEP(0)
+    barrier(CLK_LOCAL_MEM_FENCE); // the first tiles are written before they are read
+    uint tiles = (D + TILE_D - 1) / TILE_D;
+    for (uint tile = 0; tile < tiles; tile++) {
+        if (tile + 1 < tiles) {
+            FETCH((tile + 1) * TILE_D)
         }
-        barrier(CLK_LOCAL_MEM_FENCE); // the tiles are written before they are read
         for (uint k = 0; k < TILE_D; k++) {
-            float x[SIDE], v[SIDE];
-            for (uint i = 0; i < SIDE; i++) {
-                x[i] = x_tile[k][row + i * ITEMS];
-                v[i] = w_tile[k][column + i * ITEMS];
-            }
-            for (uint i = 0; i < SIDE; i++)
-                for (uint j = 0; j < SIDE; j++) sums[i][j] = mad(x[i], v[j], sums[i][j]);
+            uint x_at = (tile % 2 * TILE_D + k) * (TILE_T + PAD) + row * 4;
+            uint w_at = (tile % 2 * TILE_D + k) * (TILE_N + PAD) + column * 4;
+            float x[SIDE_T], w[SIDE_N];
+            UNROLL for (uint i = 0; i < SIDE_T; i += 4) vstore4(READ4(x_tiles, x_at + i * ITEMS_T), 0, x + i);
+            UNROLL for (uint j = 0; j < SIDE_N; j += 4) vstore4(READ4(w_tiles, w_at + j * ITEMS_N), 0, w + j);
+            UNROLL for (uint i = 0; i < SIDE_T; i++)
+                UNROLL for (uint j = 0; j < SIDE_N; j++) sums[i][j] = mad(x[i], w[j], sums[i][j]);
         }
-        barrier(CLK_LOCAL_MEM_FENCE); // the tiles are read before they are written again
+        if (tile + 1 < tiles) {
+            KEEP((tile + 1) % 2)
+        }
+        barrier(CLK_LOCAL_MEM_FENCE); // the next tiles are written before they are read, these read before others replace them
     }
-    for (uint i = 0; i < SIDE; i++) {
-        for (uint j = 0; j < SIDE; j++) {
-            uint t = t0 + row + i * ITEMS, n = n0 + column + j * ITEMS;
-            if (t >= T || n >= N) continue;
-            __global float *y = y_TN + (ulong)t * y_stride + n;
-            float value = sums[i][j];
-            if (flags & BIAS) value += bias_N[n];
-            if (flags & ACCUMULATE) value += *y;
-            *y = value;
+    UNROLL for (uint i = 0; i < SIDE_T; i++) {
+        UNROLL for (uint j = 0; j < SIDE_N; j++) {
+            uint t = t0 + i / 4 * (ITEMS_T * 4) + row * 4 + i % 4, n = n0 + j / 4 * (ITEMS_N * 4) + column * 4 + j % 4;
+            if (t < T && n < N) {
+                __global float *y = y_TN + (ulong)t * y_stride + n;
+                float value = sums[i][j];
+                if (flags & BIAS) value += bias_N[n];
+                if (flags & ACCUMULATE) value += *y;
+                *y = value;
+            }
         }
     }
 }

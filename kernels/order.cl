@@ -3,6 +3,8 @@
 #ifndef ORDER_CL
 #define ORDER_CL
 
+#define NO_INDEX 0xffffffffu // ranks below every other index of the same value
+
 // Whether (a, i) ranks above (b, j).
 inline int above(float a, uint i, float b, uint j) {
     if (isnan(a) || isnan(b)) return isnan(a) && (!isnan(b) || i < j);

@@ -206,6 +206,7 @@ class Llama:
             upload(tables_BW),
             n_heads=config.n_heads,
             n_kv_heads=config.n_kv_heads,
+            head_dim=config.head_dim,
             family=self._family,
         )
         return _Step(

@@ -85,6 +85,7 @@ def build_program(
     options = (
         *BUILD_OPTIONS,
         *(["-cl-opt-disable", "-DNO_PREFETCH"] if device.platform == "Oclgrind" else []),
+        *(["-DGPU"] if device.type == "gpu" else []),
         *(f"-D{k}={_literal(v)}" for k, v in sorted(defines.items())),
     )
     # A context of some of a CPU's cores has a sub-device in the device's place.

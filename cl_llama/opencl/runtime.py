@@ -21,6 +21,11 @@ from cl_llama.opencl.programs import build_program
 if TYPE_CHECKING:
     import pyopencl as cl
 
+GROUP, WIDE_GROUP = 64, 256
+"""Work-items of a group: what every device takes, and what wide ones like where groups are few."""
+_PLENTY = 1024
+"""A device of so many items a group has registers for WIDE_GROUP of any kernel."""
+
 Family = Literal["portable", "cpu"]
 
 _ARGUMENT_TYPES: dict[str, type[np.generic] | None] = {
@@ -95,6 +100,10 @@ class Runtime:
         self.device = device
         self.family = family_of(device)
         self.compute_units = device.compute_units
+        self.wide_groups = device.type == "gpu" and device.handle.max_work_group_size >= _PLENTY
+        """Whether kernels may have WIDE_GROUP items a group."""
+        self.findings: dict[Any, Any] = {}
+        """What was found out about the device in use, by the question."""
         self._kernels: dict[tuple[Any, ...], cl.Kernel] = {}
         self._programs: dict[tuple[Any, ...], cl.Program] = {}
         self._scratch: dict[str, cl.Buffer] = {}

@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 
 from cl_llama.opencl.profile import Work
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
+from cl_llama.ops import attention_portable
+from cl_llama.ops.attention_portable import PortablePlan
 from cl_llama.ops.shapes import ceil_div, expect
 
 BLOCK = 32
 """Positions in a block of the cache; the CPU family's kernels are written for 32."""
 _GROUP = 64
-_TILE_ROWS: dict[Family, int] = {"cpu": 64, "portable": 16}
+_TILE_ROWS = 64
 """Most rows, pairs of a token and one of the query heads that share a key head, of a tile."""
 _FEW_ROWS = 32
 """The CPU family divides the context of one new token; of so many rows if a token has four."""
@@ -80,25 +82,27 @@ class AttentionPlan:
         few_spans: the same of the other sequences, those with few new tokens.
         block_tables_BW: int32 [B, W], the physical blocks of each sequence in order of position.
         tiles: int32 [tiles, 5], as the kernels describe them: several rows of a sequence each.
-        single_tiles: int32 [tiles, 5], sequences with one new token (portable family only).
-        items: int32 [items, 9], chunks of the context of sequences with few new tokens (CPU
-            family only).
+        items: int32 [items, 9], chunks of the context of sequences with few new tokens.
         item_rows: most rows of an item.
         merges: int32 [merges, 3], tokens whose context is in several chunks.
         partials: chunks of the tokens of `merges`.
-        family: whose kernels it is for.
+        portable: the plan for the portable family, which has none of the other pieces of work.
     """
 
     tile_spans: tuple[tuple[int, int], ...]
     few_spans: tuple[tuple[int, int], ...]
     block_tables_BW: DeviceArray
     tiles: DeviceArray | None
-    single_tiles: DeviceArray | None
     items: DeviceArray | None
     item_rows: int
     merges: DeviceArray | None
     partials: int
-    family: Family
+    portable: PortablePlan | None = None
+
+    @property
+    def family(self) -> Family:
+        """Whose kernels it is for."""
+        return "cpu" if self.portable is None else "portable"
 
 
 def plan_attention(
@@ -108,6 +112,7 @@ def plan_attention(
     *,
     n_heads: int,
     n_kv_heads: int,
+    head_dim: int,
     family: Family | None = None,
 ) -> AttentionPlan:
     """Divide a step's queries, and long contexts of few queries, into pieces of work.
@@ -119,20 +124,32 @@ def plan_attention(
         block_tables_BW: int32 [B, W].
         n_heads: query heads, H.
         n_kv_heads: key heads, G; H is a multiple of G.
+        head_dim: K.
         family: the kernels to plan for; None is the device's.
     """
-    family = family or runtime.family
     heads = n_heads // n_kv_heads
+    if (family or runtime.family) == "portable":
+        return AttentionPlan(
+            tile_spans=tuple(span for span in spans if span[0] > 1),
+            few_spans=tuple(span for span in spans if span[0] == 1),
+            block_tables_BW=block_tables_BW,
+            tiles=None,
+            items=None,
+            item_rows=0,
+            merges=None,
+            partials=0,
+            portable=attention_portable.plan(runtime, spans, heads, n_kv_heads, head_dim),
+        )
     item_rows = ceil_div(heads, ceil_div(heads, _ITEM_ROWS))
-    few_tokens = max(1, _FEW_ROWS // heads) if family == "cpu" and heads >= 4 else 1
+    few_tokens = max(1, _FEW_ROWS // heads) if heads >= 4 else 1
     few = [span for span in spans if span[0] <= few_tokens]
     # Twice as many items as cores, so that these finish together.
     divisions = ceil_div(2 * runtime.compute_units, n_kv_heads * max(1, len(few)))
-    tiles, singles, items, merges = [], [], [], []
+    tiles, items, merges = [], [], []
     token = partials = 0
     for sequence, (count, position) in enumerate(spans):
         rows = count * heads
-        if family == "cpu" and count <= few_tokens:
+        if count <= few_tokens:
             chunks = _chunks(position + count, divisions)
             partial = partials if len(chunks) > 1 else -1
             if partial >= 0:
@@ -147,30 +164,26 @@ def plan_attention(
                 for i, (begin, end) in enumerate(chunks)
                 for row in range(0, rows, item_rows)
             ]
-        elif count <= few_tokens:
-            singles.append((token, position, sequence, 0, rows))
         else:
             tiles += [
-                (token, position, sequence, row, min(_TILE_ROWS[family], rows - row))
-                for row in range(0, rows, _TILE_ROWS[family])
+                (token, position, sequence, row, min(_TILE_ROWS, rows - row))
+                for row in range(0, rows, _TILE_ROWS)
             ]
         token += count
     # The last tiles meet most keys: they start first.
     upload = [
         runtime.from_numpy(np.array(t, dtype=np.int32)) if t else None
-        for t in (tiles[::-1], singles, items, merges)
+        for t in (tiles[::-1], items, merges)
     ]
     return AttentionPlan(
         tile_spans=tuple(span for span in spans if span[0] > few_tokens),
         few_spans=tuple(few),
         block_tables_BW=block_tables_BW,
         tiles=upload[0],
-        single_tiles=upload[1],
-        items=upload[2],
+        items=upload[1],
         item_rows=item_rows,
-        merges=upload[3],
+        merges=upload[2],
         partials=partials,
-        family=family,
     )
 
 
@@ -296,26 +309,20 @@ def attention(
             K**-0.5,
         )
 
+    if plan.portable is not None:
+        inputs = (q_THK, cache.keys, cache.values, plan.block_tables_BW)
+        if plan.portable.tiles is not None:
+            announce(plan.tile_spans)
+            attention_portable.attend_tiles(inputs, plan.portable.tiles, out_THK, window or 0)
+        if plan.portable.chunks is not None:
+            announce(plan.few_spans)
+            attention_portable.attend_chunks(inputs, plan.portable, out_THK, window or 0)
     if plan.tiles is not None:
         announce(plan.tile_spans)
         tiles = plan.tiles.shape[0]
-        if plan.family == "cpu":
-            launch(
-                *("attention_cpu.cl", "attention", (tiles, G), (1, 1), plan.tiles, out_THK),
-                ROWS=_TILE_ROWS["cpu"],
-            )
-        else:
-            launch(
-                *("attention_prefill.cl", "attention_prefill", (tiles * _GROUP, G), (_GROUP, 1)),
-                *(plan.tiles, out_THK),
-                KEYS=16 if K <= 128 else 8,  # two tiles in 32 KiB of local memory
-            )
-    if plan.single_tiles is not None:
-        announce(plan.few_spans)
-        items = (_GROUP * H, plan.single_tiles.shape[0])
         launch(
-            *("attention_decode.cl", "attention_decode", items, (_GROUP, 1)),
-            *(plan.single_tiles, out_THK),
+            *("attention_cpu.cl", "attention", (tiles, G), (1, 1), plan.tiles, out_THK),
+            ROWS=_TILE_ROWS,
         )
     if plan.items is not None:
         announce(plan.few_spans)

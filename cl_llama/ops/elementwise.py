@@ -1,10 +1,9 @@
 """Operations on the rows of activations: embedding lookup, RMSNorm, SwiGLU."""
 
-from cl_llama.opencl.runtime import DeviceArray, Family
+from cl_llama.opencl.runtime import GROUP, WIDE_GROUP, DeviceArray, Family
 from cl_llama.ops.shapes import ceil_div, expect
 from cl_llama.ops.weight import Weight
 
-_GROUP = 64
 _SWIGLU_CHUNK = 1024
 
 
@@ -27,8 +26,8 @@ def embedding(
     for segment in weight.segments:
         runtime.launch(
             kernel,
-            (T,) if cpu else (ceil_div(D, _GROUP) * _GROUP, T),
-            (1,) if cpu else (_GROUP, 1),
+            (T,) if cpu else (ceil_div(D, GROUP) * GROUP, T),
+            (1,) if cpu else (GROUP, 1),
             segment.buffer,
             segment.offset,
             segment.row_stride,
@@ -62,15 +61,17 @@ def rmsnorm(
     R = T if rows_R is None else rows_R.shape[0]
     expect("rmsnorm", "weight_D", weight_D, (D,))
     expect("rmsnorm", "out_RD", out_RD, (R, D))
-    cpu = (family or runtime.family) == "cpu"
-    if cpu:
+    group = 1
+    if (family or runtime.family) == "cpu":
         kernel = runtime.kernel("rmsnorm_cpu.cl", "rmsnorm", "bbbbufu")
     else:
-        kernel = runtime.kernel("rmsnorm.cl", "rmsnorm", "bbbbufu", GROUP=_GROUP)
+        group = WIDE_GROUP if runtime.wide_groups else GROUP
+        defines = {"GROUP": group, "ALIGNED": int(D % 4 == 0)}
+        kernel = runtime.kernel("rmsnorm.cl", "rmsnorm", "bbbbufu", **defines)
     runtime.launch(
         kernel,
-        (R,) if cpu else (R * _GROUP,),
-        (1,) if cpu else (_GROUP,),
+        (R * group,),
+        (group,),
         x_TD,
         weight_D,
         weight_D if rows_R is None else rows_R,
@@ -96,5 +97,5 @@ def swiglu(gate_TF: DeviceArray, up_TF: DeviceArray, *, family: Family | None = 
         runtime.launch(kernel, items, local, gate_TF, up_TF, T * F)
     else:
         kernel = runtime.kernel("swiglu.cl", "swiglu", "bbu")
-        items, local = (ceil_div(T * F, _GROUP) * _GROUP,), (_GROUP,)
+        items, local = (ceil_div(T * F, GROUP) * GROUP,), (GROUP,)
         runtime.launch(kernel, items, local, gate_TF, up_TF, T * F)

@@ -59,3 +59,8 @@ def arguments(x: DeviceArray, segment: Segment, product: Product) -> tuple[Any, 
         product.weight.rows,
         segment.first_row,
     )
+
+
+def aligned(segment: Segment, D: int) -> int:
+    """1 if every eighth weight and activation of a row starts at a vector's boundary, else 0."""
+    return int(segment.offset % 8 == 0 and segment.row_stride % 8 == 0 and D % 8 == 0)

@@ -4,10 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cl_llama.opencl.runtime import DeviceArray, Family
-from cl_llama.ops.shapes import expect
+from cl_llama.ops.shapes import ceil_div, expect
 
 MAX_TOP_K = 64
 _GROUP = 64
+_PART = 2048
+"""Values that a work-group of the portable family looks through: a long row has many."""
 
 
 def argmax(
@@ -44,15 +46,37 @@ def _select(
     name = "argmax" if k is None else "top_k"
     ids = runtime.scratch("selected_ids", (R, k or 1), np.int32)
     values = runtime.scratch("selected_values", (R, k or 1), np.float32)
-    sizes = (V,) if k is None else (V, k)
-    signature = "bbb" + "u" * len(sizes)
     if (family or runtime.family) == "cpu":
+        sizes = (V,) if k is None else (V, k)
+        signature = "bbb" + "u" * len(sizes)
         defines = {} if k is None else {"MOST": MAX_TOP_K}
         kernel = runtime.kernel(f"{name}_cpu.cl", name, signature, **defines)
         runtime.launch(kernel, (R,), (1,), logits_RV, ids, values, *sizes)
     else:
+        extra = () if k is None else (k,)
+        signature = "bbbbuuu" + "u" * len(extra)
         kernel = runtime.kernel(f"{name}.cl", name, signature, GROUP=_GROUP)
-        runtime.launch(kernel, (R * _GROUP,), (_GROUP,), logits_RV, ids, values, *sizes)
+        # The first run finds the best of each part, the second the best of these.
+        source, source_ids, parts, given = logits_RV, ids, ceil_div(V, _PART), 0
+        if parts > 1:
+            shape = (R, parts * (k or 1))
+            found_ids = runtime.scratch("part_ids", shape, np.int32)
+            found = runtime.scratch("part_values", shape, np.float32)
+            runtime.launch(
+                kernel,
+                (parts * _GROUP, R),
+                (_GROUP, 1),
+                *(source, ids, found_ids, found, V, _PART, 0),
+                *extra,
+            )
+            source, source_ids, V, given = found, found_ids, shape[1], 1
+        runtime.launch(
+            kernel,
+            (_GROUP, R),
+            (_GROUP, 1),
+            *(source, source_ids, ids, values, V, V, given),
+            *extra,
+        )
     return ids.numpy(), values.numpy()
 
 
@@ -77,6 +101,15 @@ def softmax(
         kernel = runtime.kernel("softmax_cpu.cl", "softmax", "bbuu")
         runtime.launch(kernel, (R,), (1,), logits_RV, totals_R, V, int(in_place))
     else:
-        kernel = runtime.kernel("softmax.cl", "softmax", "bbuu", GROUP=_GROUP)
-        items, local = (R * _GROUP,), (_GROUP,)
-        runtime.launch(kernel, items, local, logits_RV, totals_R, V, int(in_place))
+        count = ceil_div(V, _PART)
+        parts = runtime.scratch("softmax_parts", (R, count, 2), np.float32)
+        ends = runtime.scratch("softmax_ends", (R, 2), np.float32)
+        local = (_GROUP, 1)
+        kernel = runtime.kernel("softmax.cl", "softmax_parts", "bbuu", GROUP=_GROUP)
+        runtime.launch(kernel, (count * _GROUP, R), local, logits_RV, parts, V, _PART)
+        kernel = runtime.kernel("softmax.cl", "softmax_totals", "bbbu", GROUP=_GROUP)
+        runtime.launch(kernel, (_GROUP, R), local, parts, ends, totals_R, count)
+        if in_place:
+            kernel = runtime.kernel("softmax.cl", "softmax_write", "bbu", GROUP=_GROUP)
+            items = (ceil_div(V, _GROUP) * _GROUP, R)
+            runtime.launch(kernel, items, local, ends, logits_RV, V)

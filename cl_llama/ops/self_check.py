@@ -140,7 +140,12 @@ def _attention(count: int, position: int) -> Callable[[Runtime], _Arrays]:
         k, v = (_random(seed, blocks, G, BLOCK, K).astype(np.float16) for seed in (15, 16))
         table = np.random.default_rng(17).permutation(blocks).astype(np.int32)[None]
         plan = plan_attention(
-            runtime, [(count, position)], runtime.from_numpy(table), n_heads=H, n_kv_heads=G
+            runtime,
+            [(count, position)],
+            runtime.from_numpy(table),
+            n_heads=H,
+            n_kv_heads=G,
+            head_dim=K,
         )
         out = runtime.empty(q_THK.shape, np.float32)
         cache = cache_from_numpy(runtime, k, v)

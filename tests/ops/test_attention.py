@@ -30,6 +30,7 @@ CASES = [
     Case(((5, 0),), K=64),
     Case(((33, 0),), H=9, G=3, K=64),
     Case(((7, 60),), H=2, G=2, K=80),
+    Case(((9, 30),), H=3, G=1, K=8, window=12),
     Case(((40, 30), (1, 5), (1, 64), (3, 0)), K=32),
     Case(((1, 100), (1, 0), (1, 33)), H=8, G=1, K=128),
     Case(((1, 90),), window=16),
@@ -46,6 +47,9 @@ CASES = [
     Case(((3, 1022),), H=6, G=2, K=10),
     Case(((1, 1100), (2, 700)), H=4, G=1, window=300),
     Case(((40, 3), (1, 640)), H=3, G=3, window=600, K=80),
+    Case(((1, 270),), H=8, G=1, K=16, window=100),
+    Case(((1, 130), (1, 40)), H=5, G=1, K=256),
+    Case(((1, 520),), H=16, G=16, K=8),
 ]
 
 
@@ -78,7 +82,13 @@ def test_attention(runtime: Runtime, family: Family, case: Case) -> None:
         expected.append(reference.attention(q, k_SGK, v_SGK, positions, case.window))
         token += count
     plan = ops.plan_attention(
-        runtime, case.spans, runtime.from_numpy(tables), n_heads=H, n_kv_heads=G, family=family
+        runtime,
+        case.spans,
+        runtime.from_numpy(tables),
+        n_heads=H,
+        n_kv_heads=G,
+        head_dim=K,
+        family=family,
     )
     cache = ops.cache_from_numpy(runtime, keys, values, family=family)
     out = Guarded(runtime, np.full((T, H, K), np.nan, np.float32))

@@ -49,6 +49,12 @@ def test_rmsnorm(runtime: Runtime, family: Family, D: int, gather: bool) -> None
     assert_close(out.numpy(), reference.rmsnorm(source, w_D, 1e-5), 2e-6)
 
 
+@pytest.mark.parametrize("D", [17, 2048])
+def test_rmsnorm_by_wide_groups(runtime: Runtime, D: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "wide_groups", True)  # as a GPU has them
+    test_rmsnorm(runtime, "portable", D, gather=True)
+
+
 def test_rmsnorm_in_place(runtime: Runtime, family: Family) -> None:
     rng = np.random.default_rng(0)
     x_TD = rng.standard_normal((6, 40)).astype(np.float32)

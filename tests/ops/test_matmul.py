@@ -1,5 +1,6 @@
 """matmul against float64, for shapes that no tile divides."""
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from cl_llama import ops
 from cl_llama.opencl.runtime import Family, Runtime
+from cl_llama.ops import matmul_method, matmul_portable
 from tests import reference
 from tests.ops.guarded import Guarded, assert_close
 
@@ -73,6 +75,39 @@ def test_matmul(runtime: Runtime, family: Family, case: Case) -> None:
     if case.accumulate:
         expected = expected + before_TN
     assert_close(out.numpy(), expected, TOLERANCE)
+
+
+# The portable family's ways of multiplying that a device may not choose by itself.
+# Of each the most rows of activations.
+VARIANTS: dict[str, tuple[matmul_method.Method, int]] = {
+    "gemv-256": (matmul_portable.Gemv("local", group=256), 4),
+    "gemv-subgroup": (matmul_portable.Gemv("subgroup"), 8),
+    "gemm-128": (matmul_portable.Gemm(items_n=16), 10**9),
+}
+MEETINGS = [
+    pytest.param(name, case, id=f"portable-{name}-{case}")
+    for name, (_, most) in VARIANTS.items()
+    for case in CASES
+    if most >= case.T
+]
+
+
+@pytest.mark.parametrize(("variant", "case"), MEETINGS)
+def test_variants(
+    runtime: Runtime, variant: str, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variant == "gemv-subgroup" and not runtime.device.subgroups:
+        pytest.skip("no subgroups")
+    method, _ = VARIANTS[variant]
+    monkeypatch.setattr(sys.modules["cl_llama.ops.matmul"], "choose", lambda *_: method)
+    test_matmul(runtime, "portable", case)
+
+
+def test_a_reduction_that_does_not_build_is_not_chosen(runtime: Runtime) -> None:
+    if runtime.device.platform.startswith("NVIDIA"):
+        pytest.skip("its driver builds them all")
+    assert not matmul_portable.adds_up(runtime, "warp")
+    assert matmul_portable.adds_up(runtime, "local")
 
 
 def _place(runtime: Runtime, w_ND: np.ndarray, case: Case) -> ops.Weight:

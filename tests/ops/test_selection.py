@@ -8,7 +8,7 @@ from cl_llama.opencl.runtime import Family, Runtime
 from tests import reference
 from tests.ops.guarded import Guarded, assert_close
 
-VOCABULARIES = [1, 15, 16, 17, 512, 1031]
+VOCABULARIES = [1, 15, 16, 17, 512, 1031, 4500]
 
 
 def make_logits(rows: int, V: int) -> np.ndarray:
@@ -69,7 +69,8 @@ def test_softmax(runtime: Runtime, family: Family, V: int, in_place: bool) -> No
     ops.softmax(logits.array, totals.array, in_place=in_place, family=family)
     assert_close(totals.numpy(), reference.logsumexp(logits_RV), 2e-6)
     if in_place:
-        assert_close(logits.numpy(), reference.softmax(logits_RV), 5e-6)
+        # A unit in the last place of a probability near 1, where the RMS of the row is 1 / sqrt(V).
+        assert_close(logits.numpy(), reference.softmax(logits_RV), 1e-5)
     else:
         np.testing.assert_array_equal(logits.numpy(), logits_RV)
 

@@ -1,0 +1,152 @@
+"""Attention on many-core devices: how a step is divided, and its kernels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cl_llama.opencl.runtime import DeviceArray, Runtime
+from cl_llama.ops.shapes import ceil_div
+
+Inputs = tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray]
+"""q_THK f32, the cache's keys and values f16 [blocks, G, BLOCK, K], block_tables_BW int32."""
+
+_GROUP = 64
+_NARROW = 128
+"""Wider heads take half of the rows, keys and heads, for 32 KiB of local memory."""
+_CHUNKS = (256, 128, 64)
+"""Positions of a chunk of context, multiples of the cache's blocks; the kernel's limit first."""
+_GROUPS_PER_UNIT = 4
+"""Work-groups that a compute unit should have, to hide the latency of its memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class PortablePlan:
+    """Which queries meet which keys in a step.
+
+    Attributes:
+        tiles: int32 [tiles, 5], several rows of a sequence each, as attention_prefill.cl has them.
+        chunks: int32 [chunks, 5], parts of the context of sequences with one new token, as
+            attention_decode.cl has them.
+        spans: int32 [tokens, 3], the chunks of each of these, as attention_merge.cl has them;
+            None where every context is one chunk.
+    """
+
+    tiles: DeviceArray | None
+    chunks: DeviceArray | None
+    spans: DeviceArray | None
+
+
+def plan(
+    runtime: Runtime,
+    spans: Sequence[tuple[int, int]],
+    heads_per_kv: int,
+    n_kv_heads: int,
+    head_dim: int,
+) -> PortablePlan:
+    """Divide a step's queries into tiles, and the contexts of single ones into chunks.
+
+    Args:
+        runtime: where the step runs.
+        spans: for each sequence the number of its new tokens and the position of the first.
+        heads_per_kv: H / G.
+        n_kv_heads: G.
+        head_dim: K.
+    """
+    tiles: list[tuple[int, ...]] = []
+    singles: list[tuple[int, int, int]] = []
+    token, most = 0, _rows(head_dim)
+    for sequence, (count, position) in enumerate(spans):
+        rows = count * heads_per_kv
+        if count == 1:
+            singles.append((token, position, sequence))
+        else:
+            tiles += [
+                (token, position, sequence, row, min(most, rows - row))
+                for row in range(0, rows, most)
+            ]
+        token += count
+    groups_per_chunk = n_kv_heads * ceil_div(heads_per_kv, _heads(heads_per_kv, head_dim))
+    wanted = ceil_div(_GROUPS_PER_UNIT * runtime.compute_units, groups_per_chunk)
+    size = next(
+        (c for c in _CHUNKS if sum(p // c + 1 for _, p, _ in singles) >= wanted), _CHUNKS[-1]
+    )
+    chunks: list[tuple[int, ...]] = []
+    parts = []
+    for token, position, sequence in singles:
+        starts = range(0, position + 1, size)
+        parts.append((token, len(chunks), len(starts)))
+        chunks += [(token, position, sequence, s, min(size, position + 1 - s)) for s in starts]
+    several = len(chunks) > len(singles)
+    arrays = [
+        runtime.from_numpy(np.array(rows, dtype=np.int32)) if rows else None
+        for rows in (tiles, chunks, parts if several else None)
+    ]
+    return PortablePlan(*arrays)
+
+
+def attend_tiles(inputs: Inputs, tiles: DeviceArray, out_THK: DeviceArray, window: int) -> None:
+    """Queue the kernel for sequences with several new tokens.
+
+    `ops.attention` says what is computed, and checks the shapes.
+    """
+    runtime, G, K, block, sizes = _sizes(inputs, window)
+    kernel = runtime.kernel(
+        "attention_prefill.cl",
+        "attention_prefill",
+        "bbbbbbuuuuf",
+        K=K,
+        BLOCK=block,
+        ROWS=_rows(K),
+        KEYS=32 if K <= _NARROW else 16,
+    )
+    items = (tiles.shape[0] * _GROUP, G)
+    runtime.launch(kernel, items, (_GROUP, 1), *inputs, tiles, out_THK, *sizes)
+
+
+def attend_chunks(inputs: Inputs, plan: PortablePlan, out_THK: DeviceArray, window: int) -> None:
+    """Queue the kernels for sequences with one new token."""
+    assert plan.chunks is not None
+    runtime, G, K, block, sizes = _sizes(inputs, window)
+    H = sizes[0]
+    chunks, heads = plan.chunks.shape[0], _heads(H // G, K)
+    kernel = runtime.kernel(
+        "attention_decode.cl",
+        "attention_decode",
+        "bbbbbbuuuufu",
+        K=K,
+        BLOCK=block,
+        HEADS=heads,
+        CHUNK=_CHUNKS[0],
+        GROUP=_GROUP,
+    )
+    items = (_GROUP * G * ceil_div(H // G, heads), chunks)
+    if plan.spans is None:
+        runtime.launch(kernel, items, (_GROUP, 1), *inputs, plan.chunks, out_THK, *sizes, 0)
+        return
+    parts = runtime.scratch("attention", (chunks, H, K + 2), np.float32)
+    runtime.launch(kernel, items, (_GROUP, 1), *inputs, plan.chunks, parts, *sizes, 1)
+    merge = runtime.kernel("attention_merge.cl", "attention_merge", "bbbu", K=K, GROUP=_GROUP)
+    items = (_GROUP * H, plan.spans.shape[0])
+    runtime.launch(merge, items, (_GROUP, 1), parts, plan.spans, out_THK, H)
+
+
+def _sizes(
+    inputs: Inputs, window: int
+) -> tuple[Runtime, int, int, int, tuple[int, int, int, int, float]]:
+    """The runtime, G, K, positions of a block, and the last arguments of the kernels."""
+    q_THK, keys, _, tables = inputs
+    _, H, K = q_THK.shape
+    _, G, block, _ = keys.shape
+    return q_THK.runtime, G, K, block, (H, G, tables.shape[1], window, K**-0.5)
+
+
+def _rows(head_dim: int) -> int:
+    """Most rows, pairs of a token and one of the heads that share a key head, of a tile."""
+    return 32 if head_dim <= _NARROW else 16
+
+
+def _heads(heads_per_kv: int, head_dim: int) -> int:
+    """Query heads that a work-group of attention_decode.cl has."""
+    most = 8 if head_dim <= _NARROW else 4
+    return min(most, 1 << (heads_per_kv - 1).bit_length())
