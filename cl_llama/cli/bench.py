@@ -98,6 +98,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         action="store_true",
         help="show each kernel's time, too, in a further run of every test",
     )
+    output.add_argument(
+        "--plot",
+        metavar="FILE.png",
+        help="draw tokens/s and their roofs against depth and batch size",
+    )
     output.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     parser.set_defaults(func=run)
 
@@ -107,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
     shape = None if args.shape is None else find_shape(args.shape)
 
     from cl_llama.bench.measure import cache_positions, measure, plan
+    from cl_llama.bench.plot import check_plotting, draw
     from cl_llama.bench.profile import profile
     from cl_llama.bench.report import Report
     from cl_llama.bench.roofs import PeakFma, ReadBandwidth, Roofs
@@ -118,6 +124,8 @@ def run(args: argparse.Namespace) -> int:
     cases = plan(args.prompt_tokens, args.gen_tokens, args.depth, args.batch_size)
     if not cases:
         raise RequestError("bench: there is nothing to measure; give -p or -n a number above 0")
+    if args.plot is not None:
+        check_plotting(args.plot)
     settings = Settings(
         args.opencl_device, args.precision, args.max_threads, not args.no_matrix_units
     )
@@ -140,6 +148,8 @@ def run(args: argparse.Namespace) -> int:
         results = measure(subject.model, cases, roofs, args.repetitions, progress.step)
         profiles = [profile(subject.model, case) for case in cases] if args.profile else []
         report = Report(subject, settings, results, reads.nbytes, profiles)
+        if args.plot is not None:
+            draw(report, args.plot)
     _print(report, as_json=args.json)
     return 0
 

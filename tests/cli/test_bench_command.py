@@ -1,6 +1,7 @@
 """`cl-llama bench` on a model small enough for a test: table, JSON, errors."""
 
 import json
+import sys
 
 import pytest
 
@@ -141,3 +142,34 @@ def test_wrong_usage(cl_llama, words, message):
     ended = cl_llama("bench", *words)
     assert (ended.status, ended.out) == (2, "")
     assert message in ended.err
+
+
+def test_plot(bench, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "bench.png"
+    ended = bench("--shape", "tiny", "-d", "0,40", "-b", "1,2", "--plot", path)
+    assert (ended.status, ended.err) == (0, "")
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    assert len(content) > 10_000
+
+
+def test_plot_without_matplotlib(bench, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    ended = bench("--shape", "tiny", "--plot", tmp_path / "bench.png")
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err == (
+        'cl-llama: error: --plot needs matplotlib; pip install "cl-llama[plot]" brings it\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("bench.jpg", "should end in .png"), ("missing/bench.png", "missing is not a folder")],
+)
+def test_a_plot_that_cannot_be_written(bench, tmp_path, name, message):
+    pytest.importorskip("matplotlib")
+    ended = bench("--shape", "tiny", "--plot", tmp_path / name)
+    assert (ended.status, ended.out) == (1, "")
+    assert message in ended.err
+    assert ended.err.count("\n") == 1
