@@ -23,7 +23,7 @@
 //   PARTS 1:  4 products,  64 cycles;  4 loads, 32 cycles; 2 KiB of weights and 2 KiB of values
 //   PARTS 2: 12 products, 192 cycles;  8 loads, 64 cycles; 4 KiB and 4 KiB
 //   PARTS 3: 20 products, 320 cycles; 12 loads, 96 cycles; 4 KiB and 6 KiB
-// A block of weights (32 KiB as parts) is meant to stay in the first-level cache, values and sums of all tokens in the
+// A block of weights (32 KiB in two parts) is meant to stay in the first-level cache, values and sums of all tokens in the
 // second: TOKENS * TILE_D * 2 * PARTS bytes, at most 768 KiB, and TOKENS * BLOCKS * 128 bytes = 256 KiB. While a block is
 // multiplied, the vector units widen, split and transpose the next one, a piece between two steps, so that both units
 // work at once, and the one after it is fetched ahead; an item reads and converts each weight once. With few tokens that
@@ -85,7 +85,7 @@ __kernel void pack_amx(__global const float *x_TD, __global uint *x_tiles, uint 
 typedef struct {
     __global const half *w;     // its first row and column
     __global const half *ahead; // those of the block that is fetched ahead
-    float *tiles;               // [TILE_D / 32, W_PARTS, 2, TILE]: the higher part first
+    float16 *tiles;             // [TILE_D / 32, W_PARTS, 2, 16]: the higher part first
     uint rows, columns;         // of w from there on
     uint pieces, next;          // pieces of work, and how many of them are done
 } Block;
@@ -93,36 +93,42 @@ typedef struct {
 inline void fetch_ahead(__global const half *w) { __asm__ volatile("prefetcht1 (%0)" ::"r"(w) : "memory"); }
 
 // One piece of the conversion: eight rows of a tile split into pairs (twice), or one part of it transposed.
-inline void convert_piece(Block *block, ulong w_stride, float *stage) {
+inline void convert_piece(Block *block, ulong w_stride, float16 *stage) {
     uint tile = block->next / PIECES, piece = block->next % PIECES;
     block->next++;
     if (piece < 2) {
-        uint d = tile / 2 * 32, columns = block->columns - d;
-        for (uint i = 0; i < 8; i++) {
-            uint m = piece * 8 + i;
-            __global const half *w = block->w + (ulong)min(tile % 2 * 16 + m, block->rows - 1) * w_stride + d;
-            float16 a, b;
-            if (columns >= 32) {
-                a = vload_half16(0, w);
-                b = vload_half16(1, w);
-            } else {
-                a = load16_half(w, columns);
-                b = columns > 16 ? load16_half(w + 16, columns - 16) : (float16)(0.0f);
-            }
+        uint row = tile % 2 * 16 + piece * 8, last = block->rows - 1, d = tile / 2 * 32, columns = block->columns - d;
+        __global const half *w = block->w + d;
+        if (row + 7 <= last && columns >= 32) {
+            w += row * w_stride;
 #pragma unroll
-            for (uint part = 0; part < W_PARTS; part++)
-                vstore16(as_float16(split_pairs(&a, &b)), 0, stage + part * TILE + m * 16);
+            for (uint i = 0; i < 8; i++) {
+                float16 a = vload_half16(0, w), b = vload_half16(1, w);
+                stage[piece * 8 + i] = as_float16(split_pairs(&a, &b));
+                // What is left has three bits: nothing to round.
+                if (W_PARTS > 1) stage[16 + piece * 8 + i] = as_float16(as_uint16(a) >> 16 | as_uint16(b));
+                w += w_stride;
+            }
+        } else {
+            for (uint i = 0; i < 8; i++) {
+                __global const half *v = w + min(row + i, last) * w_stride;
+                float16 a = load16_half(v, columns), b = 0.0f;
+                if (columns > 16) b = load16_half(v + 16, columns - 16);
+                for (uint part = 0; part < W_PARTS; part++)
+                    stage[part * 16 + piece * 8 + i] = as_float16(split_pairs(&a, &b));
+            }
         }
         uint line = (tile * 2 + piece) * 8; // of 32 weights; the lines of a row follow each other
-        __global const half *ahead = block->ahead + (ulong)(line / (TILE_D / 32)) * w_stride + line % (TILE_D / 32) * 32;
+        __global const half *ahead = block->ahead + line / (TILE_D / 32) * w_stride + line % (TILE_D / 32) * 32;
+#pragma unroll
         for (uint i = 0; i < 8; i++) fetch_ahead(ahead + i * 32);
     } else {
-        const float *in = stage + (piece - 2) * TILE;
-        float *out = block->tiles + tile / 2 * W_STEP + (piece - 2) * 2 * TILE + tile % 2 * TILE;
-#define LOAD_ROW(i) float16 a##i = vload16(i, in);
+        const float16 *in = stage + (piece - 2) * 16;
+        float16 *out = block->tiles + tile / 2 * (W_STEP / 16) + (piece - 2) * 32 + tile % 2 * 16;
+#define LOAD_ROW(i) float16 a##i = in[i];
         REPEAT16(LOAD_ROW)
         SHUFFLE(a, b) SHUFFLE(b, c) SHUFFLE(c, d) SHUFFLE(d, e)
-#define STORE_ROW(i) vstore16(e##i, i, out);
+#define STORE_ROW(i) out[i] = e##i;
         REPEAT16(STORE_ROW)
     }
 }
@@ -163,7 +169,7 @@ inline void zero_sums(void) {
     PRODUCT("0", "4", "6") PRODUCT("2", "5", "6") LOAD_W("6", at) PRODUCT("1", "4", "7") PRODUCT("3", "5", "7") LOAD_W("7", below)
 
 // sums += values (32 tokens) times weights (32 rows), 32 columns of both; small products first.
-inline void multiply_step(__global const uint *x, const float *w) {
+inline void multiply_step(__global const uint *x, const float16 *w) {
     ulong stride = 64;
     __asm__ volatile(LOAD("0", "1024", "0", "1024")
 #if PARTS == 2
@@ -216,10 +222,10 @@ __kernel void matmul_amx(__global const half *w_ND, ulong w_offset, ulong w_stri
     bool rows_outer = groups <= 2;
     uint inner = rows_outer ? blocks_D : blocks_N, blocks = blocks_N * blocks_D;
 
-    float tiles[2][TILE_D / 32 * W_STEP] __attribute__((aligned(64)));
+    float16 tiles[2][TILE_D / 32 * W_STEP / 16];
     float sums[TOKENS / 32 * BLOCKS * 4 * TILE] __attribute__((aligned(64)));
     float edge[4 * TILE] __attribute__((aligned(64)));
-    float stage[W_PARTS * TILE] __attribute__((aligned(64)));
+    float16 stage[W_PARTS * 16];
     configure();
     uint n = 0, d = 0; // the block that is multiplied
     Block coming;
@@ -256,11 +262,11 @@ __kernel void matmul_amx(__global const half *w_ND, ulong w_offset, ulong w_stri
                     LOAD_SUMS(edge, edge + 2 * TILE, 128);
                 }
                 __global const uint *x = x_tiles + ((ulong)g * steps_D + d / 32) * X_STEP;
-                const float *w = tiles[(b - 1) % 2];
+                const float16 *w = tiles[(b - 1) % 2];
                 for (uint k = 0; k < steps; k++) {
                     multiply_step(x, w);
                     x += X_STEP;
-                    w += W_STEP;
+                    w += W_STEP / 16;
                     for (due += coming.pieces; due >= groups * steps; due -= groups * steps)
                         convert_piece(&coming, w_stride, stage);
                 }

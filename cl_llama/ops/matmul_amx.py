@@ -13,6 +13,8 @@ _BLOCK = 32
 """Rows of weights, and of activations, that share a step of the kernel."""
 _TOKENS, _BLOCKS = 512, 4
 """Most rows of activations, and most blocks of weights, of a work-item."""
+_FEW_GROUPS = 4
+"""So many groups of activations hide the conversion of the weights that they share."""
 _PACKED_D = 256
 """Columns that a work-item of the packing kernel converts."""
 _ITEMS_PER_UNIT = 4
@@ -32,9 +34,7 @@ class GemmAmx:
         self._parts, self._packed = parts, exact_parts
 
     def _defines(self, parts: int) -> dict[str, int]:
-        # A block of weights has 32 KiB as tiles in every case.
-        tile_d = 512 if parts == 1 else 256
-        return {"PARTS": parts, "PACKED": self._packed, "TILE_D": tile_d, "TOKENS": _TOKENS}
+        return {"PARTS": parts, "PACKED": self._packed, "TOKENS": _TOKENS, "BLOCKS": _BLOCKS}
 
     def prepare(self, x_TD: DeviceArray) -> DeviceArray:
         """uint32 [groups of 32 rows, steps of 32 columns, parts, 2, 16, 16]: pairs of bfloat16."""
@@ -60,14 +60,26 @@ class GemmAmx:
         defines = self._defines(self._packed if product.exact else self._parts)
         kernel = runtime.kernel("matmul_amx.cl", "matmul_amx", ARGUMENTS + "uuu", **defines)
         blocks, groups = ceil_div(N, _BLOCK), ceil_div(T, _BLOCK)
-        wanted = _ITEMS_PER_UNIT * runtime.compute_units
-        # Items share a block's conversion among their tokens: rows are divided first.
-        blocks_per_item = min(_BLOCKS, max(1, blocks // wanted))
-        columns = ceil_div(blocks, blocks_per_item)
-        parts = max(ceil_div(T, _TOKENS), min(groups, wanted // columns))
-        tokens_per_item = ceil_div(groups, parts) * _BLOCK
-        items = (columns, ceil_div(T, tokens_per_item))
-        values = arguments(x, segment, product)
-        runtime.launch(
-            kernel, items, (1, 1), *values, *sizes, blocks_per_item, tokens_per_item, flags
+        blocks_per_item, groups_per_item = divide(
+            blocks, groups, _ITEMS_PER_UNIT * runtime.compute_units
         )
+        items = (ceil_div(blocks, blocks_per_item), ceil_div(groups, groups_per_item))
+        division = (blocks_per_item, groups_per_item * _BLOCK)
+        values = arguments(x, segment, product)
+        runtime.launch(kernel, items, (1, 1), *values, *sizes, *division, flags)
+
+
+def divide(blocks: int, groups: int, items: int) -> tuple[int, int]:
+    """Blocks of weights and groups of activations of a work-item, for at least `items` items.
+
+    An item reads and converts its weights once for all its groups, and reads its activations once
+    for all its blocks, so both are as many as the number of items permits: first the groups are
+    divided, as long as they hide the conversion.
+    """
+    n, t = min(blocks, _BLOCKS), min(groups, _TOKENS // _BLOCK)
+    while ceil_div(blocks, n) * ceil_div(groups, t) < items and (t > _FEW_GROUPS or n > 1):
+        if t > _FEW_GROUPS:
+            t = ceil_div(t, 2)
+        else:
+            n = ceil_div(n, 2)
+    return n, ceil_div(groups, ceil_div(groups, t))
