@@ -131,8 +131,8 @@ class Column:
     """Why there is nothing, or no more."""
     rates: dict[str, list[float]] = field(default_factory=dict)
     """Tokens a second of each repetition, by test."""
-    slow: set[str] = field(default_factory=set)
-    """Kinds of tests that are not run any more: one of them took too long."""
+    slow: dict[str, int] = field(default_factory=dict)
+    """By kind of test, how many tokens took too long: neither they nor more are run again."""
 
     def medians(self) -> dict[str, float]:
         """By test."""
@@ -150,12 +150,12 @@ def measure(
     """Every test of every engine in turn; once before that, not counted.
 
     tests: kind ("pp" or "tg") and number of tokens, fewest first. patience: after a test of more
-    seconds an engine runs no more of its kind; its one time counts.
+    seconds an engine runs neither it nor longer ones again; its one time counts.
     """
     for repetition in range(-1, repetitions):
         for name, column in columns.items():
             for kind, tokens in tests:
-                if column.peer is None or kind in column.slow:
+                if column.peer is None or tokens >= column.slow.get(kind, tokens + 1):
                     continue
                 if kind == "pp" and not ENGINES[name].prefills:
                     continue
@@ -169,7 +169,7 @@ def measure(
                     column.peer, column.skipped = None, str(error)
                     continue
                 if seconds > patience:
-                    column.slow.add(kind)
+                    column.slow[kind] = tokens
                 if repetition >= 0 or seconds > patience:
                     rate = tokens / seconds
                     column.rates.setdefault(f"{kind}{tokens}", []).append(rate)

@@ -103,10 +103,22 @@ def test_turns_and_ratios(engines, tmp_path, capsys) -> None:
 
 
 def test_what_takes_too_long_is_measured_once(engines, tmp_path, capsys) -> None:
-    words = ["-p", "200,400", "-n", "1", "-r", "3", "--patience", "5", "--engines", "ours,theirs"]
+    words = [
+        "-p",
+        "100,200,400",
+        "-n",
+        "1",
+        "-r",
+        "3",
+        "--patience",
+        "5",
+        "--engines",
+        "ours,theirs",
+    ]
     _, found, _ = run(capsys, tmp_path, *words)
     assert len(found["engines"]["ours"]["repetitions"]["pp400"]) == 3
     slow = found["engines"]["theirs"]["repetitions"]
+    assert len(slow["pp100"]) == 3
     assert slow["pp200"] == pytest.approx([25.0])
     assert "pp400" not in slow
     assert len(slow["tg1"]) == 3
