@@ -3,7 +3,7 @@
 //
 // q_THK         float32 in   [T, H, K]
 // k_cache       float16 in   [blocks, G, K, BLOCK]
-// v_cache       float16 in   [blocks, G, BLOCK, K]
+// v_cache       float16 in   [blocks, G, K / PANEL, BLOCK, PANEL]
 // block_tables  int32 in     [sequences, table_stride]: the physical blocks of each sequence in order of position
 // tiles         int32 in     [tiles, 5]: first token in the batch, its position, sequence, first row, number of rows;
 //                            row r of a sequence's H / G query heads a token: token r / (H / G), head r % (H / G)
@@ -16,6 +16,9 @@
 
 #ifndef K
 #define K 64 // head width
+#endif
+#ifndef PANEL
+#define PANEL 32 // elements of a value that lie together; a divisor of K
 #endif
 #ifndef BLOCK
 #define BLOCK 32 // positions in a block of the cache; 32
@@ -73,9 +76,10 @@ __kernel void attention(__global const float *q_THK, __global const half *k_cach
             }
             // Values past the end were never written and may be NaN.
             for (uint s = b * BLOCK; s < min(count, (b + 1) * BLOCK); s++) {
-                for (uint j = 0; j < WIDTH; j++)
-                    values[s][j] =
-                        load16_half(v_cache + cached + s % BLOCK * K + 16 * j, K % 16 == 0 ? 16 : K - 16 * j);
+                for (uint j = 0; j < WIDTH; j++) {
+                    uint k = 16 * j, at = k / PANEL * (PANEL * BLOCK) + s % BLOCK * PANEL + k % PANEL;
+                    values[s][j] = load16_half(v_cache + cached + at, K % 16 == 0 ? 16 : K - k);
+                }
             }
         }
 

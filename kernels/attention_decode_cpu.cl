@@ -1,10 +1,10 @@
 // out[t, h] = softmax over s of (q[t, h] . k[s, g] * scale) times v[s, g], g = h / (H / G); CPU family, few new tokens.
-// Token t at position p sees positions s <= p, and only s > p - window when window > 0. The context is divided: an item
-// has up to ROWS queries that share a key head and up to CHUNK positions; attention_merge_cpu.cl joins the chunks.
+// Token t at position p sees positions s <= p, and only s > p - window when window > 0. An item has up
+// to ROWS queries that share a key head, and their context or a chunk of it; attention_merge_cpu.cl joins the chunks.
 //
 // q_THK         float32 in   [T, H, K]
 // k_cache       float16 in   [blocks, G, K, BLOCK]
-// v_cache       float16 in   [blocks, G, BLOCK, K]
+// v_cache       float16 in   [blocks, G, K / PANEL, BLOCK, PANEL]
 // block_tables  int32 in     [sequences, table_stride]: the physical blocks of each sequence in order of position
 // items         int32 in     [items, 9]: first token in the batch, its position, sequence, first row, number of rows,
 //                            first position (a multiple of BLOCK), end position, partial, partials a token;
@@ -13,19 +13,23 @@
 // out_THK       float32 out  [T, H, K]; may not be q; rows of items without partials
 // partials      float32 out  [partials, H, K + 2]: sum of 2^(score - highest) v, highest, sum of 2^(score - highest)
 // Global size (items, G), local size (1, 1). Accumulators: float32. Scores are in units of log 2.
-// For each position of a block, or each of its values, the rows share what is loaded and widened once. All scores of a
-// chunk are made first, so that nothing is rescaled. What the window hides at a chunk's start is not read.
+// Each block of keys or values is widened once for all rows. All scores of SPAN blocks are made before their values are
+// read: the running softmax (Milakov and Gimelshein, 2018) rescales seldom. What the window hides at a chunk's start is
+// not read.
 
 #include "float16.cl"
 
 #ifndef K
 #define K 64 // head width
 #endif
+#ifndef PANEL
+#define PANEL 32 // elements of a value that lie together; a divisor of K
+#endif
 #ifndef BLOCK
 #define BLOCK 32 // positions in a block of the cache; 32
 #endif
-#ifndef CHUNK
-#define CHUNK 512 // most positions of an item; a multiple of BLOCK
+#ifndef SPAN
+#define SPAN 16 // blocks whose scores are held together
 #endif
 #ifndef ROWS
 #define ROWS 8 // most rows of an item
@@ -60,10 +64,10 @@ __kernel void attention_decode(__global const float *q_THK, __global const half 
     if (window > 0) begin = max((int)begin, (int)(oldest_p + 1) - (int)window) / BLOCK * BLOCK;
     __global const int *table = block_tables + (ulong)item[2] * table_stride + begin / BLOCK;
     uint blocks = (end - begin + BLOCK - 1) / BLOCK;
+    ulong head = (ulong)g * (K * BLOCK), stride = (ulong)G * (K * BLOCK);
     float q[K * ROWS];
-    float16 scores[ROWS][CHUNK / 16];
+    float16 scores[ROWS][2 * SPAN];
     float16 sums[ROWS][WIDTH];
-    float16 top[ROWS];
     float highest[ROWS], total[ROWS];
 
     for (uint i = 0; i < ROWS; i++) {
@@ -72,89 +76,99 @@ __kernel void attention_decode(__global const float *q_THK, __global const half 
         __global const float *source = q_THK + ((ulong)(token + row / heads) * H + g * heads + row % heads) * K;
         for (uint k = 0; k < K; k++) q[k * ROWS + i] = source[k] * (scale * M_LOG2E_F);
         for (uint j = 0; j < WIDTH; j++) sums[i][j] = 0.0f;
-        top[i] = -FLT_MAX;
+        highest[i] = -FLT_MAX;
+        total[i] = 0.0f;
     }
 
-    for (uint b = 0; b < blocks; b++) {
-        __global const half *keys = k_cache + ((ulong)table[b] * G + g) * (K * BLOCK);
-        __global const half *next =
-            b + 1 < blocks ? k_cache + ((ulong)table[b + 1] * G + g) * (K * BLOCK)
-                           : v_cache + ((ulong)table[0] * G + g) * (K * BLOCK);
-        float16 lo[ROWS], hi[ROWS];
+    for (uint block0 = 0; block0 < blocks; block0 += SPAN) {
+        uint span = min(blocks - block0, (uint)SPAN);
+        float16 top[ROWS];
+        for (uint i = 0; i < ROWS; i++) top[i] = -FLT_MAX;
+        for (uint b = 0; b < span; b++) {
+            uint block = block0 + b;
+            __global const half *keys = k_cache + table[block] * stride + head;
+            __global const half *next =
+                b + 1 < span ? k_cache + table[block + 1] * stride + head : v_cache + table[block0] * stride + head;
+            float16 lo[ROWS], hi[ROWS];
 #pragma unroll
-        for (uint i = 0; i < ROWS; i++) lo[i] = hi[i] = 0.0f;
-        for (uint k = 0; k < K; k++) {
-            float16 a = vload_half16(0, keys + k * BLOCK), c = vload_half16(1, keys + k * BLOCK);
-            PREFETCH(next + k * BLOCK);
+            for (uint i = 0; i < ROWS; i++) lo[i] = hi[i] = 0.0f;
+            for (uint k = 0; k < K; k++) {
+                float16 a = vload_half16(0, keys + k * BLOCK), c = vload_half16(1, keys + k * BLOCK);
+                PREFETCH(next + k * BLOCK);
+#pragma unroll
+                for (uint i = 0; i < ROWS; i++) {
+                    float16 qk = (float16)(q[k * ROWS + i]);
+                    lo[i] = MULTIPLY_ADD(qk, a, lo[i]);
+                    hi[i] = MULTIPLY_ADD(qk, c, hi[i]);
+                }
+            }
+            uint s0 = begin + block * BLOCK;
+            if (s0 + BLOCK > oldest_p + 1 || (window > 0 && s0 + window <= newest_p)) {
+                int16 s_lo = IOTA16 + (int)s0, s_hi = s_lo + 16;
+                float16 hidden = -INFINITY;
+#pragma unroll
+                for (uint i = 0; i < ROWS; i++) {
+                    int p = position + (row0 + i) / heads, oldest = window > 0 ? p - (int)window : -1;
+                    lo[i] = select(hidden, lo[i], s_lo <= p && s_lo > oldest);
+                    hi[i] = select(hidden, hi[i], s_hi <= p && s_hi > oldest);
+                }
+            }
 #pragma unroll
             for (uint i = 0; i < ROWS; i++) {
-                float16 qk = (float16)(q[k * ROWS + i]);
-                lo[i] = MULTIPLY_ADD(qk, a, lo[i]);
-                hi[i] = MULTIPLY_ADD(qk, c, hi[i]);
+                scores[i][2 * b] = lo[i];
+                scores[i][2 * b + 1] = hi[i];
+                top[i] = LARGER(LARGER(lo[i], hi[i]), top[i]);
             }
         }
-        uint first = begin + b * BLOCK;
-        if (first + BLOCK > oldest_p + 1 || (window > 0 && first + window <= newest_p)) {
-            int16 s_lo = IOTA16 + (int)first, s_hi = s_lo + 16;
-            float16 masked = -INFINITY;
-#pragma unroll
-            for (uint i = 0; i < ROWS; i++) {
-                int p = position + (row0 + i) / heads, oldest = window > 0 ? p - (int)window : -1;
-                lo[i] = select(masked, lo[i], s_lo <= p && s_lo > oldest);
-                hi[i] = select(masked, hi[i], s_hi <= p && s_hi > oldest);
-            }
-        }
-#pragma unroll
+
         for (uint i = 0; i < ROWS; i++) {
-            scores[i][2 * b] = lo[i];
-            scores[i][2 * b + 1] = hi[i];
-            top[i] = LARGER(LARGER(lo[i], hi[i]), top[i]);
-        }
-    }
-
-    for (uint i = 0; i < ROWS; i++) {
-        highest[i] = max16(top[i]);
-        float16 sum = 0.0f;
-        for (uint j = 0; j < 2 * blocks; j++) {
-            float16 weight = exp2_negative(scores[i][j] - highest[i]);
-            scores[i][j] = weight;
-            sum += weight;
-        }
-        total[i] = sum16(sum);
-    }
-
-    for (uint b = 0; b < blocks; b++) {
-        __global const half *values = v_cache + ((ulong)table[b] * G + g) * (BLOCK * K);
-        __global const half *next = v_cache + ((ulong)table[min(b + 1, blocks - 1)] * G + g) * (BLOCK * K);
-        const float *weights = (const float *)scores[0] + b * BLOCK;
-        // Values past the end were never written and may be NaN.
-        uint count = min((uint)BLOCK, end - begin - b * BLOCK);
-        for (uint j0 = 0; j0 < WIDTH; j0 += VECTORS) {
-            float16 sum[ROWS][VECTORS];
-#pragma unroll
-            for (uint i = 0; i < ROWS; i++) {
-#pragma unroll
-                for (uint j = 0; j < VECTORS; j++) sum[i][j] = sums[i][j0 + j];
+            float higher = fmax(highest[i], max16(top[i]));
+            float rescale = exp2(highest[i] - higher);
+            highest[i] = higher;
+            float16 sum = 0.0f;
+            for (uint j = 0; j < 2 * span; j++) {
+                float16 weight = exp2_negative(scores[i][j] - higher);
+                scores[i][j] = weight;
+                sum += weight;
             }
-            for (uint s = 0; s < count; s++) {
-                float16 v[VECTORS];
+            total[i] = MULTIPLY_ADD(total[i], rescale, sum16(sum));
+            for (uint j = 0; j < WIDTH; j++) sums[i][j] *= rescale;
+        }
+
+        for (uint b = 0; b < span; b++) {
+            uint block = block0 + b, following = min(block + 1, blocks - 1);
+            __global const half *values = v_cache + table[block] * stride + head;
+            __global const half *next = (b + 1 < span ? v_cache : k_cache) + table[following] * stride + head;
+            const float *weights = (const float *)scores[0] + b * BLOCK;
+            // Values past the end were never written and may be NaN.
+            uint count = min((uint)BLOCK, end - begin - block * BLOCK);
+            for (uint j0 = 0; j0 < WIDTH; j0 += VECTORS) {
+                float16 sum[ROWS][VECTORS];
 #pragma unroll
-                for (uint j = 0; j < VECTORS; j++) {
-                    uint k = (j0 + j) * 16;
-                    v[j] = load16_half(values + s * K + k, K % 16 == 0 ? 16 : K - k);
-                    if (j % 2 == 0) PREFETCH(next + s * K + k);
+                for (uint i = 0; i < ROWS; i++) {
+#pragma unroll
+                    for (uint j = 0; j < VECTORS; j++) sum[i][j] = sums[i][j0 + j];
+                }
+                for (uint s = 0; s < count; s++) {
+                    float16 v[VECTORS];
+#pragma unroll
+                    for (uint j = 0; j < VECTORS; j++) {
+                        uint k = (j0 + j) * 16, at = k / PANEL * (PANEL * BLOCK) + s * PANEL + k % PANEL;
+                        v[j] = load16_half(values + at, K % 16 == 0 ? 16 : K - k);
+                        if (j % 2 == 0) PREFETCH(next + at);
+                    }
+#pragma unroll
+                    for (uint i = 0; i < ROWS; i++) {
+                        float16 weight = (float16)(weights[i * (SPAN * BLOCK) + s]);
+#pragma unroll
+                        for (uint j = 0; j < VECTORS; j++) sum[i][j] = MULTIPLY_ADD(weight, v[j], sum[i][j]);
+                    }
                 }
 #pragma unroll
                 for (uint i = 0; i < ROWS; i++) {
-                    float16 weight = (float16)(weights[i * CHUNK + s]);
 #pragma unroll
-                    for (uint j = 0; j < VECTORS; j++) sum[i][j] = MULTIPLY_ADD(weight, v[j], sum[i][j]);
+                    for (uint j = 0; j < VECTORS; j++) sums[i][j0 + j] = sum[i][j];
                 }
-            }
-#pragma unroll
-            for (uint i = 0; i < ROWS; i++) {
-#pragma unroll
-                for (uint j = 0; j < VECTORS; j++) sums[i][j0 + j] = sum[i][j];
             }
         }
     }

@@ -7,11 +7,14 @@
 // angles     float32 in      [T, K / 2, 2]: cosine and sine
 // slots_T    int32 in        [T], block * BLOCK + position within the block
 // k_cache    float16 out     [blocks, G, K, BLOCK]
-// v_cache    float16 out     [blocks, G, BLOCK, K]
+// v_cache    float16 out     [blocks, G, K / PANEL, BLOCK, PANEL]
 // Global size (T), local size (1): an item has all heads of a token.
 
 #ifndef K
 #define K 64 // head width; even
+#endif
+#ifndef PANEL
+#define PANEL 32 // elements of a value that lie together; a divisor of K
 #endif
 #ifndef BLOCK
 #define BLOCK 32 // positions in a block of the cache
@@ -43,13 +46,13 @@ __kernel void rope_store(__global float *q_THK, __global const float *k_TGK, __g
     ulong slot = (ulong)slots_T[t];
     for (uint g = 0; g < G; g++) {
         ulong block = (slot / BLOCK * G + g) * (BLOCK * K);
-        ulong key = block + slot % BLOCK, value = block + slot % BLOCK * K;
+        ulong key = block + slot % BLOCK, value = block + slot % BLOCK * PANEL;
         __global const float *k = k_TGK + ((ulong)t * G + g) * K, *v = v_TGK + ((ulong)t * G + g) * K;
         for (uint i = 0; i < K / 2; i++) {
             float a = k[FIRST(i)], b = k[SECOND(i)];
             vstore_half(a * c[i] - b * s[i], key + FIRST(i) * BLOCK, k_cache);
             vstore_half(b * c[i] + a * s[i], key + SECOND(i) * BLOCK, k_cache);
         }
-        for (uint i = 0; i < K; i++) vstore_half(v[i], value + i, v_cache);
+        for (uint i = 0; i < K; i++) vstore_half(v[i], value + i / PANEL * (PANEL * BLOCK) + i % PANEL, v_cache);
     }
 }

@@ -21,17 +21,17 @@ _FEW_ROWS = 32
 """The CPU family divides the context of one new token; of so many rows if a token has four."""
 _ITEM_ROWS = 8
 """Most rows of an item of such a sequence: their sums stay in registers."""
-_CHUNK = 512
-_LEAST_CHUNK = 128
-"""Positions of an item: the most, and the least that a context is divided into."""
+_LEAST_CHUNK = 256
+"""Positions that a context is divided into at least."""
 
 
 @dataclass(frozen=True, eq=False)
 class KVCache:
     """One layer's keys and values, f16, laid out for one family's kernels.
 
-    Keys are [blocks, G, BLOCK, K], on the CPU family [blocks, G, K, BLOCK]: there a vector has
-    sixteen positions of one key element. Values are [blocks, G, BLOCK, K].
+    Portable family: [blocks, G, BLOCK, K] each. CPU family: keys [blocks, G, K, BLOCK], so that a
+    vector has sixteen positions of one element; values [blocks, G, K / P, BLOCK, P], so that P
+    elements of all of a block's positions, whose sums stay in registers, lie end to end.
     """
 
     keys: DeviceArray
@@ -41,7 +41,10 @@ class KVCache:
     def numpy(self) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
         """Copies of keys and values, [blocks, G, BLOCK, K] on both families."""
         keys, values = self.keys.numpy(), self.values.numpy()
-        return (keys.swapaxes(2, 3) if self.family == "cpu" else keys), values
+        if self.family == "portable":
+            return keys, values
+        keys = keys.swapaxes(2, 3)
+        return keys, values.swapaxes(2, 3).reshape(keys.shape)
 
 
 def allocate_cache(
@@ -54,8 +57,12 @@ def allocate_cache(
 ) -> KVCache:
     """A layer's cache of `blocks` blocks, contents undefined; family None is the device's."""
     family = family or runtime.family
-    values = (blocks, n_kv_heads, BLOCK, head_dim)
-    keys = (blocks, n_kv_heads, head_dim, BLOCK) if family == "cpu" else values
+    keys: tuple[int, ...] = (blocks, n_kv_heads, BLOCK, head_dim)
+    values = keys
+    if family == "cpu":
+        panel = _panel(head_dim)
+        keys = (blocks, n_kv_heads, head_dim, BLOCK)
+        values = (blocks, n_kv_heads, head_dim // panel, BLOCK, panel)
     return KVCache(runtime.empty(keys, np.float16), runtime.empty(values, np.float16), family)
 
 
@@ -70,7 +77,14 @@ def cache_from_numpy(
     family = family or runtime.family
     if family == "cpu":
         keys = keys.swapaxes(2, 3)
+        panel = _panel(values.shape[3])
+        values = values.reshape(*values.shape[:3], -1, panel).swapaxes(2, 3)
     return KVCache(runtime.from_numpy(keys), runtime.from_numpy(values), family)
+
+
+def _panel(head_dim: int) -> int:
+    """Elements of a value that lie together in the CPU family's cache: two vectors if they fit."""
+    return next((panel for panel in (32, 16) if head_dim % panel == 0), head_dim)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,8 +202,8 @@ def plan_attention(
 
 
 def _chunks(length: int, divisions: int) -> list[tuple[int, int]]:
-    """Begin and end of `divisions` chunks of a context, more or fewer where the limits ask it."""
-    wanted = max(ceil_div(length, _CHUNK), min(divisions, length // _LEAST_CHUNK), 1)
+    """Begin and end of `divisions` equal chunks of a context, fewer of a short one."""
+    wanted = max(1, min(divisions, length // _LEAST_CHUNK))
     size = ceil_div(ceil_div(length, wanted), BLOCK) * BLOCK
     return [(begin, min(begin + size, length)) for begin in range(0, length, size)]
 
@@ -233,6 +247,7 @@ def rope_store(
         K=K,
         BLOCK=BLOCK,
         ADJACENT=int(adjacent),
+        **({"PANEL": _panel(K)} if cpu else {}),
     )
     pairs = K // 2 * (H + 2 * G)
     runtime.launch(
@@ -269,9 +284,10 @@ def attention(
         ValueError: shapes that do not fit.
     """
     T, H, K = q_THK.shape
-    G = cache.values.shape[1]
+    blocks, G = cache.keys.shape[:2]
     expect("attention", "out_THK", out_THK, (T, H, K))
-    expect("attention", "cache", cache.values, (cache.values.shape[0], G, BLOCK, K))
+    block = (K, BLOCK) if cache.family == "cpu" else (BLOCK, K)
+    expect("attention", "cache", cache.keys, (blocks, G, *block))
     if cache.family != plan.family:
         raise ValueError(f"attention: cache for {cache.family}, plan for {plan.family} kernels")
     runtime = q_THK.runtime
@@ -323,6 +339,7 @@ def attention(
         launch(
             *("attention_cpu.cl", "attention", (tiles, G), (1, 1), plan.tiles, out_THK),
             ROWS=_TILE_ROWS,
+            PANEL=_panel(K),
         )
     if plan.items is not None:
         announce(plan.few_spans)
@@ -330,8 +347,8 @@ def attention(
         launch(
             *("attention_decode_cpu.cl", "attention_decode", (plan.items.shape[0], G), (1, 1)),
             *(plan.items, out_THK, partials),
-            CHUNK=_CHUNK,
             ROWS=plan.item_rows,
+            PANEL=_panel(K),
         )
         if plan.merges is not None:
             kernel = runtime.kernel("attention_merge_cpu.cl", "attention_merge", "bbbu", K=K)
