@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cl_llama.errors import DeviceError
-from cl_llama.opencl import amx
+from cl_llama.opencl import amx, nvidia
 from cl_llama.opencl.cache import private_folder, write_file
 from cl_llama.opencl.child import ChildError, ChildTimeoutError, ask_child
 from cl_llama.opencl.devices import DeviceInfo
@@ -58,6 +58,7 @@ class Unit:
 
 UNITS: dict[MatrixUnit, Unit] = {
     "amx": Unit(amx.absence, amx.permission, amx.check, "check_amx.cl"),
+    "mma": Unit(nvidia.absence, lambda: None, nvidia.check, "matmul_mma.cl"),
 }
 
 

@@ -8,6 +8,7 @@ from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.ops import matmul_amx
 from cl_llama.ops.matmul_cpu import MOST_FEW_ROWS, FewRowsCpu, GemmCpu, GemvCpu
 from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Method, Product
+from cl_llama.ops.matmul_mma import GemmMma
 from cl_llama.ops.matmul_portable import GEMV_ROWS, Gemm, Gemv
 from cl_llama.ops.shapes import expect
 from cl_llama.ops.weight import Weight
@@ -85,4 +86,8 @@ def choose(
         if T <= _FEW_ROWS:
             return GemvCpu()
         return FewRowsCpu() if T <= MOST_FEW_ROWS else GemmCpu()
-    return Gemv() if T <= GEMV_ROWS else Gemm()
+    if T <= GEMV_ROWS:
+        return Gemv()
+    if runtime.matrix_unit == "mma":
+        return GemmMma(parts=1 if precision == "fast" else 2)
+    return Gemm()

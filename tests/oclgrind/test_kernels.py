@@ -60,6 +60,12 @@ def test_no_invalid_access_and_no_race(tmp_path: Path, family: str) -> None:
     simulation.run(tests, tmp_path / "log", races=True).assert_clean()
 
 
+def test_tensor_core_kernels(tmp_path: Path) -> None:
+    """The tensor cores' operations are emulated; copies of tiles do not overtake each other."""
+    tests = ["-m", "pytest", "-q", "tests/ops/test_matmul_mma.py", "-k", "33 and 40 and 32x32"]
+    simulation.run(tests, tmp_path / "log", races=True).assert_clean()
+
+
 def test_no_uninitialised_read(tmp_path: Path) -> None:
     """Portable kernels only: Oclgrind's check does not survive `vload_half16`."""
     tests = ["-m", "pytest", "-q", "tests/ops", "-k", f"portable- and ({FEW})"]
