@@ -71,7 +71,7 @@ class StepProfile:
             f"{1e3 * self.wall_s / self.steps:.2f} ms with profiling",
             title_justify="left",
         )
-        table.add_column("command", overflow="fold")
+        table.add_column("command", no_wrap=True)
         table.add_column("sizes", overflow="fold")
         for name in ("launches", "ms", "share", "GB/s", "GFLOP/s"):
             table.add_column(name, justify="right", no_wrap=True)

@@ -85,14 +85,14 @@ class Report:
         return [
             f"device       {subject.runtime.device.label}"
             f" ({f'matrix unit {unit}' if unit else 'no matrix unit in use'})",
-            f"model        {subject.name}, {_gib(memory.weight_bytes)} of f16 weights, "
-            f"{step_bytes / 1e9:.2f} GB a decode step, precision {self.settings.precision}",
-            f"limits       read {limits.bytes_per_s / 1e9:.1f} GB/s over {_gib(self.read_bytes)}, "
+            f"model        {subject.name}, {_size(memory.weight_bytes)} of f16 weights, "
+            f"{_size(int(step_bytes))} a decode step, precision {self.settings.precision}",
+            f"limits       read {limits.bytes_per_s / 1e9:.1f} GB/s over {_size(self.read_bytes)}, "
             f"float32 multiply-add {limits.flops_per_s / 1e9:.0f} GFLOP/s",
             f"loading      {subject.load_s:.2f} s",
             f"first token  {first.first:.3f} s after a prompt of {first.prompt_tokens} "
             f"({kernels}), {first.second:.3f} s after the next",
-            f"peak memory  {_gib(subject.peak_rss_bytes)} of the host's, loading and prompts",
+            f"peak memory  {_size(subject.peak_rss_bytes)} of the host's, loading and prompts",
         ]
 
     def table(self) -> "Table":
@@ -136,5 +136,5 @@ def _rate(value: float) -> str:
     return f"{value:.0f}" if value >= 1000 else f"{value:.4g}" if value >= 1 else f"{value:.3f}"
 
 
-def _gib(nbytes: int) -> str:
-    return f"{nbytes / 2**30:.2f} GiB"
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 2**30:.2f} GiB" if nbytes >= 2**28 else f"{nbytes / 2**20:.1f} MiB"
