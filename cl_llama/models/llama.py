@@ -28,16 +28,11 @@ class LayerWeights:
     v: ops.Weight
     o: ops.Weight
     ffn_norm: DeviceArray
-    gate: ops.Weight
-    up: ops.Weight
-    down: ops.Weight
+    feed_forward: ops.GatedNetwork
     q_bias: DeviceArray | None
     k_bias: DeviceArray | None
     v_bias: DeviceArray | None
     o_bias: DeviceArray | None
-    gate_bias: DeviceArray | None
-    up_bias: DeviceArray | None
-    down_bias: DeviceArray | None
     q_norm: DeviceArray | None
     k_norm: DeviceArray | None
 
@@ -113,18 +108,15 @@ class Llama:
         step = self._upload(batch)
         T, R = batch.token_count, batch.logits_rows
         x_TD = self._scratch("x", T, config.d_model)
-        h_TD = self._scratch("h", T, config.d_model)
         q, a = self._scratch("q", T, H * K), self._scratch("a", T, H * K)
         k, v = self._scratch("k", T, G * K), self._scratch("v", T, G * K)
-        gate_TF = self._scratch("gate", T, config.d_ff)
-        up_TF = self._scratch("up", T, config.d_ff)
 
         ops.embedding(step.token_ids_T, self._weights.embedding, x_TD, family=family)
         layers = zip(self._weights.layers, self.caches, config.windows, strict=True)
         for w, cache, window in layers:
-            ops.rmsnorm(x_TD, w.attn_norm, eps, h_TD, family=family)
-            ops.matmul_each(
-                h_TD,
+            ops.norm_matmul_each(
+                x_TD,
+                ops.Norm(w.attn_norm, eps),
                 [
                     ops.Product(w.q, q, w.q_bias),
                     ops.Product(w.k, k, w.k_bias, exact=True),
@@ -151,23 +143,8 @@ class Llama:
             ops.attention(q_THK, cache, step.attention, a_THK, window=window)
             ops.matmul(a, w.o, x_TD, w.o_bias, accumulate=True, family=family, precision=precision)
 
-            ops.rmsnorm(x_TD, w.ffn_norm, eps, h_TD, family=family)
-            ops.matmul_each(
-                h_TD,
-                [ops.Product(w.gate, gate_TF, w.gate_bias), ops.Product(w.up, up_TF, w.up_bias)],
-                family=family,
-                precision=precision,
-            )
-            ops.swiglu(gate_TF, up_TF, family=family)
-            ops.matmul(
-                gate_TF,
-                w.down,
-                x_TD,
-                w.down_bias,
-                accumulate=True,
-                family=family,
-                precision=precision,
-            )
+            norm = ops.Norm(w.ffn_norm, eps)
+            ops.feed_forward(x_TD, norm, w.feed_forward, family=family, precision=precision)
 
         logits_RV = self._scratch("logits", R, config.vocab_size)
         if step.logits_rows_R is not None:

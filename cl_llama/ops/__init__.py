@@ -15,9 +15,10 @@ from cl_llama.ops.attention import (
     rope_store,
 )
 from cl_llama.ops.elementwise import embedding, rmsnorm, swiglu
+from cl_llama.ops.feed_forward import GatedNetwork, feed_forward
 from cl_llama.ops.mapped_weight import ALIGNMENT, RowsInPlace, map_rows
-from cl_llama.ops.matmul import Precision, matmul, matmul_each
-from cl_llama.ops.matmul_cpu import matmul_scratch_bytes
+from cl_llama.ops.matmul import Precision, matmul, matmul_each, norm_matmul_each
+from cl_llama.ops.matmul_cpu import Norm, matmul_scratch_bytes
 from cl_llama.ops.matmul_method import Product
 from cl_llama.ops.random import fill_random, random_values
 from cl_llama.ops.selection import MAX_TOP_K, argmax, softmax, top_k
@@ -29,7 +30,9 @@ __all__ = [
     "BLOCK",
     "MAX_TOP_K",
     "AttentionPlan",
+    "GatedNetwork",
     "KVCache",
+    "Norm",
     "Precision",
     "Product",
     "RowsInPlace",
@@ -42,11 +45,13 @@ __all__ = [
     "cache_from_numpy",
     "ceil_div",
     "embedding",
+    "feed_forward",
     "fill_random",
     "map_rows",
     "matmul",
     "matmul_each",
     "matmul_scratch_bytes",
+    "norm_matmul_each",
     "plan_attention",
     "random_values",
     "rmsnorm",

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+
 from cl_llama.opencl.profile import Work
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.ops import matmul_amx
-from cl_llama.ops.matmul_cpu import MOST_FEW_ROWS, FewRowsCpu, GemmCpu, GemvCpu
+from cl_llama.ops.elementwise import rmsnorm
+from cl_llama.ops.matmul_cpu import MATRICES, MOST_FEW_ROWS, FewRowsCpu, GemmCpu, GemvCpu, Norm
 from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Method, Product
 from cl_llama.ops.matmul_mma import GemmMma
 from cl_llama.ops.matmul_portable import GEMV_ROWS, Gemm, Gemv
@@ -52,26 +55,81 @@ def matmul_each(
     """`matmul` of the same activations with several matrices; they are prepared once."""
     T, D = x_TD.shape
     for product in products:
-        expect("matmul", "x_TD", x_TD, (T, product.weight.columns))
-        expect("matmul", "out_TN", product.out_TN, (T, product.weight.rows))
-        if product.bias_N is not None:
-            expect("matmul", "bias_N", product.bias_N, (product.weight.rows,))
+        _check(x_TD, product)
     if T == 0:
         return
     exact = any(product.exact for product in products)
     method = choose(x_TD.runtime, family or x_TD.runtime.family, precision, T, exact)
+    if isinstance(method, GemvCpu):
+        _gemv_each(method, x_TD, products, accumulate=accumulate)
+        return
     x = method.prepare(x_TD)
     for product in products:
         flags = ACCUMULATE * accumulate | BIAS * (product.bias_N is not None)
         for segment in product.weight.segments:
             if x.runtime.profiles:
-                x.runtime.announce(_work(T, segment.rows, D))
+                x.runtime.announce(work(T, D, segment.rows))
             method.launch(x, segment, product, (T, segment.rows, D), flags)
 
 
-def _work(T: int, N: int, D: int) -> Work:
-    """A product's, the activations read and written once each."""
-    return Work(f"{T}x{D}x{N}", 2 * N * D + 4 * T * (D + N), 2 * T * N * D)
+def norm_matmul_each(
+    x_TD: DeviceArray,
+    norm: Norm,
+    products: Sequence[Product],
+    *,
+    family: Family | None = None,
+    precision: Precision = "high",
+) -> None:
+    """`matmul_each` of the rows' RMS norm, in one kernel where one can."""
+    T, _ = x_TD.shape
+    family = family or x_TD.runtime.family
+    for product in products:
+        _check(x_TD, product)
+    if T and isinstance(method := choose(x_TD.runtime, family, precision, T), GemvCpu):
+        _gemv_each(method, x_TD, products, norm=norm)
+        return
+    h_TD = x_TD.runtime.scratch("h", x_TD.shape, np.float32)
+    rmsnorm(x_TD, norm.weight_D, norm.eps, h_TD, family=family)
+    matmul_each(h_TD, products, family=family, precision=precision)
+
+
+def _check(x_TD: DeviceArray, product: Product) -> None:
+    T, _ = x_TD.shape
+    expect("matmul", "x_TD", x_TD, (T, product.weight.columns))
+    expect("matmul", "out_TN", product.out_TN, (T, product.weight.rows))
+    if product.bias_N is not None:
+        expect("matmul", "bias_N", product.bias_N, (product.weight.rows,))
+
+
+def _gemv_each(
+    method: GemvCpu,
+    x_TD: DeviceArray,
+    products: Sequence[Product],
+    *,
+    accumulate: bool = False,
+    norm: Norm | None = None,
+) -> None:
+    """Several matrices a launch; those with a bias and those without go separately."""
+    runtime = x_TD.runtime
+    for biased in (False, True):
+        matrices = [
+            (product, segment)
+            for product in products
+            for segment in product.weight.segments
+            if (product.bias_N is not None) == biased
+        ]
+        for start in range(0, len(matrices), MATRICES):
+            group = matrices[start : start + MATRICES]
+            if runtime.profiles:
+                runtime.announce(work(*x_TD.shape, *[segment.rows for _, segment in group]))
+            method.launch_each(x_TD, group, ACCUMULATE * accumulate | BIAS * biased, norm)
+
+
+def work(T: int, D: int, *rows: int) -> Work:
+    """That of products with matrices of so many rows, activations read and written once."""
+    N = sum(rows)
+    sizes = f"{T}x{D}x{'+'.join(map(str, rows))}"
+    return Work(sizes, 2 * N * D + 4 * T * (D + N), 2 * T * N * D)
 
 
 def choose(

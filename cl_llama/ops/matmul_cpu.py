@@ -1,16 +1,21 @@
 """Products with weight matrices on the host's cores."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray, Runtime
-from cl_llama.ops.matmul_method import ARGUMENTS, BIAS, Product, arguments
+from cl_llama.ops.matmul_method import ARGUMENTS, BIAS, NORM, Product, arguments
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
 
-_GEMV_TILE_N, _GEMV_TILE_T = 4, 4
+MATRICES = 3
+"""Most matrices that `GemvCpu` multiplies by in one launch."""
+_GEMV_MATRIX = "bllbbluu"
+_GEMV_TILE_T, _GEMV_STREAMS, _GEMV_STREAMS_FEW = 4, 8, 4
+_GEMV_STREAM_ROWS, _GEMV_ITEMS_PER_UNIT = 8, 16
 MOST_FEW_ROWS = 32
 """Up to so many rows of activations `FewRowsCpu` takes."""
 _FEW_TILE_T, _FEW_TILE_D, _FEW_ROWS = 6, 256, 8
@@ -23,6 +28,14 @@ _BLOCK_ROWS_COST = 10
 """What a block costs beyond its rows, in rows: bringing the activations to the core."""
 _ITEMS_PER_UNIT = 4
 """Work-items that each core should have at least, so that the cores finish together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """The RMS norm that activations pass before they are multiplied."""
+
+    weight_D: DeviceArray
+    eps: float
 
 
 class GemvCpu:
@@ -41,11 +54,52 @@ class GemvCpu:
         flags: int,
     ) -> None:
         """Queue the kernel."""
-        T, N, _ = sizes
-        tiles = {"TILE_N": _GEMV_TILE_N, "TILE_T": 1 if T == 1 else _GEMV_TILE_T}
-        kernel = x.runtime.kernel("matmul_gemv_cpu.cl", "matmul_gemv", ARGUMENTS + "u", **tiles)
-        items = ceil_div(N, _GEMV_TILE_N)
-        x.runtime.launch(kernel, (items,), (1,), *arguments(x, segment, product), *sizes, flags)
+        self.launch_each(x, [(product, segment)], flags)
+
+    def launch_each(
+        self,
+        x_TD: DeviceArray,
+        matrices: Sequence[tuple[Product, Segment]],
+        flags: int,
+        norm: Norm | None = None,
+        *,
+        gated: bool = False,
+    ) -> None:
+        """Multiply by up to `MATRICES` matrices in one launch, of the rows' norm where it is given.
+
+        All of them have a bias, or none has. gated: of two matrices, silu(first) * second goes
+        into the first one's output.
+        """
+        T, D = x_TD.shape
+        runtime = x_TD.runtime
+        tile_t = 1 if T == 1 else _GEMV_TILE_T
+        streams = _GEMV_STREAMS if T == 1 else _GEMV_STREAMS_FEW
+        kernel = runtime.kernel(
+            "matmul_gemv_cpu.cl",
+            "matmul_gemv",
+            _GEMV_MATRIX * MATRICES + "bbfuuuu",
+            TILE_T=tile_t,
+            STREAMS=streams,
+            GATED=int(gated),
+        )
+        pieces = streams // 2 if gated else streams
+        counted = [segment.rows for _, segment in matrices[: 1 if gated else None]]
+        # Streams as long as leaves every core some items.
+        wanted = _GEMV_ITEMS_PER_UNIT * runtime.compute_units
+        length = min(_GEMV_STREAM_ROWS, max(1, sum(counted) // (wanted * pieces)))
+        items = sum(ceil_div(rows, pieces * length) for rows in counted)
+        values: list[object] = []
+        for product, segment in matrices:
+            out = product.out_TN
+            bias = out if product.bias_N is None else product.bias_N
+            values += [segment.buffer, segment.offset, segment.row_stride, bias, out]
+            values += [product.weight.rows, segment.first_row, segment.rows]
+        product, segment = matrices[0]
+        absent = [segment.buffer, 0, 0, product.out_TN, product.out_TN, 0, 0, 0]
+        values += absent * (MATRICES - len(matrices))
+        weight_D, eps = (x_TD, 0.0) if norm is None else (norm.weight_D, norm.eps)
+        flags |= NORM * (norm is not None)
+        runtime.launch(kernel, (items,), (1,), *values, x_TD, weight_D, eps, T, D, length, flags)
 
 
 class FewRowsCpu:
@@ -133,13 +187,18 @@ class GemmCpu:
 
 
 def gated_gemm(
-    x_TD: DeviceArray, gate: Segment, up: Segment, biases: tuple[DeviceArray, DeviceArray] | None
+    packed: DeviceArray,
+    sizes: tuple[int, int, int],
+    gate: Segment,
+    up: Segment,
+    biases: tuple[DeviceArray, DeviceArray] | None,
 ) -> DeviceArray:
-    """silu(x gate^T) * (x up^T) of many rows, in the order in which `GemmCpu.launch` reads rows."""
-    T, D = x_TD.shape
-    N = gate.rows
-    runtime = x_TD.runtime
-    packed = GemmCpu().prepare(x_TD)
+    """silu(x gate^T) * (x up^T) of many rows that `GemmCpu` packed, and packed likewise.
+
+    sizes: T, rows of gate, D.
+    """
+    T, N, D = sizes
+    runtime = packed.runtime
     hidden = runtime.scratch("packed_hidden", packed_shape(T, N), np.float32)
     division = _divide(runtime.compute_units, T, N, _GEMM_TILE_N // 2)
     bias_gate, bias_up = biases or (hidden, hidden)

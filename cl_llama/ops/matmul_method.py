@@ -6,8 +6,8 @@ from typing import Any, Protocol
 from cl_llama.opencl.runtime import DeviceArray
 from cl_llama.ops.weight import Segment, Weight
 
-ACCUMULATE, BIAS = 1, 2
-"""Flags of the kernels: add to what the output holds; add a bias."""
+ACCUMULATE, BIAS, NORM = 1, 2, 4
+"""Flags of the kernels: add to what the output holds; add a bias; normalise the activations."""
 
 ARGUMENTS = "bllbbbluuuu"
 """Argument types that the kernels begin with: `arguments`, then the sizes T, N, D."""

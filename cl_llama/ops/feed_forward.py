@@ -1,0 +1,100 @@
+"""The gated network of a layer (SwiGLU: Shazeer, 2020)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cl_llama.opencl.runtime import DeviceArray, Family
+from cl_llama.ops.elementwise import rmsnorm, swiglu
+from cl_llama.ops.matmul import Precision, choose, matmul, matmul_each, work
+from cl_llama.ops.matmul_cpu import GemmCpu, GemvCpu, Norm, gated_gemm
+from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Product
+from cl_llama.ops.shapes import expect
+from cl_llama.ops.weight import Weight
+
+
+@dataclass(frozen=True, eq=False)
+class GatedNetwork:
+    """Matrices f16: gate and up [F, D], down [D, F]; biases f32. Gate and up both have one or none.
+
+    Attributes:
+        gate: through silu.
+        up: times that.
+        down: back to the model's width.
+        gate_bias: [F] or None.
+        up_bias: [F] or None.
+        down_bias: [D] or None.
+    """
+
+    gate: Weight
+    up: Weight
+    down: Weight
+    gate_bias: DeviceArray | None = None
+    up_bias: DeviceArray | None = None
+    down_bias: DeviceArray | None = None
+
+
+def feed_forward(
+    x_TD: DeviceArray,
+    norm: Norm,
+    network: GatedNetwork,
+    *,
+    family: Family | None = None,
+    precision: Precision = "high",
+) -> None:
+    """x += down(silu(gate(h)) * up(h)) with h the rows' RMS norm; in as few kernels as there are.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    runtime = x_TD.runtime
+    T, D = x_TD.shape
+    F = network.gate.rows
+    expect("feed_forward", "x_TD", x_TD, (T, network.gate.columns))
+    family = family or runtime.family
+    if T == 0:
+        return
+    gate_TF = runtime.scratch("gate", (T, F), np.float32)
+    gate = Product(network.gate, gate_TF, network.gate_bias)
+    method = choose(runtime, family, precision, T)
+    whole = len(network.gate.segments) == len(network.up.segments) == 1
+    biases = None
+    if network.gate_bias is not None and network.up_bias is not None:
+        biases = (network.gate_bias, network.up_bias)
+    elif network.gate_bias is not network.up_bias:
+        raise ValueError("feed_forward: gate and up both have a bias, or neither has")
+    if whole and isinstance(method, GemvCpu):
+        up = Product(network.up, gate_TF, network.up_bias)
+        pair = [(p, p.weight.segments[0]) for p in (gate, up)]
+        if runtime.profiles:
+            runtime.announce(work(T, D, F, F))
+        method.launch_each(x_TD, pair, BIAS * (biases is not None), norm, gated=True)
+    else:
+        h_TD = runtime.scratch("h", (T, D), np.float32)
+        rmsnorm(x_TD, norm.weight_D, norm.eps, h_TD, family=family)
+        if whole and isinstance(method, GemmCpu):
+            packed = method.prepare(h_TD)
+            if runtime.profiles:
+                runtime.announce(work(T, D, F, F))
+            matrices = network.gate.segments[0], network.up.segments[0]
+            hidden = gated_gemm(packed, (T, F, D), *matrices, biases)
+            down = Product(network.down, x_TD, network.down_bias)
+            flags = ACCUMULATE | BIAS * (network.down_bias is not None)
+            for segment in network.down.segments:
+                if runtime.profiles:
+                    runtime.announce(work(T, F, segment.rows))
+                method.launch(hidden, segment, down, (T, segment.rows, F), flags)
+            return
+        up_TF = runtime.scratch("up", (T, F), np.float32)
+        products = [gate, Product(network.up, up_TF, network.up_bias)]
+        matmul_each(h_TD, products, family=family, precision=precision)
+        swiglu(gate_TF, up_TF, family=family)
+    matmul(
+        gate_TF,
+        network.down,
+        x_TD,
+        network.down_bias,
+        accumulate=True,
+        family=family,
+        precision=precision,
+    )

@@ -1,0 +1,73 @@
+"""The gated network and fused norms against float64, in every form that rows are computed in."""
+
+import numpy as np
+import pytest
+
+from cl_llama import ops
+from cl_llama.opencl.runtime import Family, Runtime
+from tests import reference
+from tests.ops.guarded import Guarded, assert_close
+from tests.ops.test_matmul import Case, _place
+
+# Two float32 sums behind each other, and a float32 exponential between them.
+TOLERANCE = 4e-5
+EPS = 1e-5
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("T", "D", "F"),
+    [(1, 40, 33), (1, 300, 170), (3, 48, 20), (7, 33, 50), (33, 20, 17), (70, 36, 401)],
+)
+def test_feed_forward(runtime: Runtime, family: Family, T: int, D: int, F: int, bias: bool) -> None:
+    rng = np.random.default_rng(T * 31 + D)
+    x_TD = rng.standard_normal((T, D)).astype(np.float32)
+    norm_D = rng.uniform(0.5, 1.5, D).astype(np.float32)
+    matrices = [
+        (rng.standard_normal(shape) / np.sqrt(shape[1])).astype(np.float16)
+        for shape in ((F, D), (F, D), (D, F))
+    ]
+    biases = [rng.standard_normal(len(m)).astype(np.float32) if bias else None for m in matrices]
+    out = Guarded(runtime, x_TD)
+    network = ops.GatedNetwork(
+        *[_place(runtime, m, Case(T, *m.shape, offset=3, stride_extra=2)) for m in matrices],
+        *[None if b is None else runtime.from_numpy(b) for b in biases],
+    )
+    norm = ops.Norm(runtime.from_numpy(norm_D), EPS)
+    ops.feed_forward(out.array, norm, network, family=family)
+    h_TD = reference.rmsnorm(x_TD, norm_D, EPS)
+    gate, up, down = [(m, b) for m, b in zip(matrices, biases, strict=True)]
+    hidden = reference.swiglu(reference.matmul(h_TD, *gate), reference.matmul(h_TD, *up))
+    assert_close(out.numpy(), x_TD + reference.matmul(hidden, *down), TOLERANCE)
+
+
+@pytest.mark.parametrize("T", [1, 4, 9, 40])
+def test_norm_matmul_each(runtime: Runtime, family: Family, T: int) -> None:
+    """Four matrices, more than a launch takes, with and without a bias, one in two segments."""
+    rng = np.random.default_rng(T)
+    D = 70
+    x_TD = rng.standard_normal((T, D)).astype(np.float32)
+    norm_D = rng.uniform(0.5, 1.5, D).astype(np.float32)
+    expected, products, outs = [], [], []
+    for i, N in enumerate((5, 64, 130, 31)):
+        w = rng.standard_normal((N, D)).astype(np.float16)
+        bias = rng.standard_normal(N).astype(np.float32) if i % 2 else None
+        out = Guarded(runtime, np.zeros((T, N), np.float32))
+        weight = _place(runtime, w, Case(T, N, D, segment_rows=100, offset=i, stride_extra=i))
+        products.append(
+            ops.Product(weight, out.array, None if bias is None else runtime.from_numpy(bias))
+        )
+        outs.append(out)
+        expected.append(reference.matmul(reference.rmsnorm(x_TD, norm_D, EPS), w, bias))
+    norm = ops.Norm(runtime.from_numpy(norm_D), EPS)
+    ops.norm_matmul_each(runtime.from_numpy(x_TD), norm, products, family=family)
+    for out, values in zip(outs, expected, strict=True):
+        assert_close(out.numpy(), values, TOLERANCE)
+
+
+def test_a_bias_of_one_alone_is_refused(runtime: Runtime) -> None:
+    square = _place(runtime, np.zeros((16, 16), np.float16), Case(1, 16, 16))
+    vector = runtime.from_numpy(np.ones(16, np.float32))
+    network = ops.GatedNetwork(square, square, square, gate_bias=vector)
+    with pytest.raises(ValueError, match="both have a bias"):
+        ops.feed_forward(runtime.empty((1, 16), np.float32), ops.Norm(vector, EPS), network)
