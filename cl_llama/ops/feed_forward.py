@@ -57,27 +57,30 @@ def feed_forward(
     gate_TF = runtime.scratch("gate", (T, F), np.float32)
     gate = Product(network.gate, gate_TF, network.gate_bias)
     method = choose(runtime, family, precision, T)
-    whole = len(network.gate.segments) == len(network.up.segments) == 1
+    pairs = list(zip(network.gate.segments, network.up.segments, strict=False))
+    paired = [s.first_row for s in network.gate.segments] == [
+        s.first_row for s in network.up.segments
+    ]
     biases = None
     if network.gate_bias is not None and network.up_bias is not None:
         biases = (network.gate_bias, network.up_bias)
     elif network.gate_bias is not network.up_bias:
         raise ValueError("feed_forward: gate and up both have a bias, or neither has")
-    if whole and isinstance(method, GemvCpu):
+    if paired and isinstance(method, GemvCpu):
         up = Product(network.up, gate_TF, network.up_bias)
-        pair = [(p, p.weight.segments[0]) for p in (gate, up)]
-        if runtime.profiles:
-            runtime.announce(work(T, D, F, F))
-        method.launch_each(x_TD, pair, BIAS * (biases is not None), norm, gated=True)
+        for of_gate, of_up in pairs:
+            if runtime.profiles:
+                runtime.announce(work(T, D, of_gate.rows, of_up.rows))
+            pair = [(gate, of_gate), (up, of_up)]
+            method.launch_each(x_TD, pair, BIAS * (biases is not None), norm, gated=True)
     else:
         h_TD = runtime.scratch("h", (T, D), np.float32)
         rmsnorm(x_TD, norm.weight_D, norm.eps, h_TD, family=family)
-        if whole and isinstance(method, GemmCpu):
+        if paired and len(pairs) == 1 and isinstance(method, GemmCpu):
             packed = method.prepare(h_TD)
             if runtime.profiles:
                 runtime.announce(work(T, D, F, F))
-            matrices = network.gate.segments[0], network.up.segments[0]
-            hidden = gated_gemm(packed, (T, F, D), *matrices, biases)
+            hidden = gated_gemm(packed, (T, F, D), *pairs[0], biases)
             down = Product(network.down, x_TD, network.down_bias)
             flags = ACCUMULATE | BIAS * (network.down_bias is not None)
             for segment in network.down.segments:

@@ -14,12 +14,19 @@ TOLERANCE = 4e-5
 EPS = 1e-5
 
 
+def _case(T: int, matrix: np.ndarray, segment_rows: int | None) -> Case:
+    return Case(T, *matrix.shape, segment_rows=segment_rows, offset=3, stride_extra=2)
+
+
+@pytest.mark.parametrize("segment_rows", [None, 19])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(
     ("T", "D", "F"),
     [(1, 40, 33), (1, 300, 170), (3, 48, 20), (7, 33, 50), (33, 20, 17), (70, 36, 401)],
 )
-def test_feed_forward(runtime: Runtime, family: Family, T: int, D: int, F: int, bias: bool) -> None:
+def test_feed_forward(
+    runtime: Runtime, family: Family, T: int, D: int, F: int, bias: bool, segment_rows: int | None
+) -> None:
     rng = np.random.default_rng(T * 31 + D)
     x_TD = rng.standard_normal((T, D)).astype(np.float32)
     norm_D = rng.uniform(0.5, 1.5, D).astype(np.float32)
@@ -30,7 +37,7 @@ def test_feed_forward(runtime: Runtime, family: Family, T: int, D: int, F: int, 
     biases = [rng.standard_normal(len(m)).astype(np.float32) if bias else None for m in matrices]
     out = Guarded(runtime, x_TD)
     network = ops.GatedNetwork(
-        *[_place(runtime, m, Case(T, *m.shape, offset=3, stride_extra=2)) for m in matrices],
+        *[_place(runtime, m, _case(T, m, segment_rows)) for m in matrices],
         *[None if b is None else runtime.from_numpy(b) for b in biases],
     )
     norm = ops.Norm(runtime.from_numpy(norm_D), EPS)
