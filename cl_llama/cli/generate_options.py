@@ -183,8 +183,8 @@ def _add_device(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--precision",
         choices=("high", "fast"),
-        help="high, the default: float32 throughout; fast permits matrix units of lower precision "
-        "where a kernel has them; none has yet, so both give the same",
+        help="high, the default: as exact as float32; fast: one pass of the device's matrix unit "
+        "(Intel AMX, NVIDIA's tensor cores), where it has one",
     )
     group.add_argument(
         "--f16",
