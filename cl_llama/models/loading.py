@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 from cl_llama import ops
 from cl_llama.checkpoints import HostTensor
-from cl_llama.models.llama import LayerWeights, Llama, LlamaWeights
+from cl_llama.models.llama import Llama
 from cl_llama.models.mapping import MappedMatrices
 from cl_llama.models.memory import plan_memory
 from cl_llama.models.model_config import ModelConfig
-from cl_llama.models.weights import LayerTensors, LlamaTensors, all_matrices
+from cl_llama.models.rehearsal import assemble, kernels_of
+from cl_llama.models.weights import LlamaTensors, all_matrices
+from cl_llama.opencl.prebuild import building_kernels
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 
 
@@ -24,6 +26,8 @@ def load_model(
     use_mmap: bool = True,
 ) -> Llama:
     """Plan the memory, upload the weights once or map them, allocate the cache.
+
+    The kernels that the model needs are built meanwhile, where they have not been before.
 
     Args:
         config: the model's hyperparameters.
@@ -50,52 +54,20 @@ def load_model(
         if on_progress is not None:
             on_progress(min(1.0, loaded / memory.weight_bytes))
 
-    in_place = use_mmap and runtime.computes_in_host_memory
-    mapped = MappedMatrices(runtime, all_matrices(tensors) if in_place else ())
+    with building_kernels(runtime, kernels_of(config, tensors, runtime, family, precision)):
+        in_place = use_mmap and runtime.computes_in_host_memory
+        mapped = MappedMatrices(runtime, all_matrices(tensors) if in_place else ())
 
-    def matrix(tensor: HostTensor) -> ops.Weight:
-        if tensor.name in mapped.weights:
-            return mapped.weights[tensor.name]
-        return ops.upload_matrix(runtime, tensor, on_bytes)
+        def matrix(tensor: HostTensor) -> ops.Weight:
+            if tensor.name in mapped.weights:
+                return mapped.weights[tensor.name]
+            return ops.upload_matrix(runtime, tensor, on_bytes)
 
-    def vector(tensor: HostTensor) -> DeviceArray:
-        return ops.upload_vector(runtime, tensor)
+        def vector(tensor: HostTensor) -> DeviceArray:
+            return ops.upload_vector(runtime, tensor)
 
-    def optional(tensor: HostTensor | None) -> DeviceArray | None:
-        return None if tensor is None else vector(tensor)
-
-    def layer(t: LayerTensors) -> LayerWeights:
-        return LayerWeights(
-            attn_norm=vector(t.attn_norm),
-            q=matrix(t.q),
-            k=matrix(t.k),
-            v=matrix(t.v),
-            o=matrix(t.o),
-            ffn_norm=vector(t.ffn_norm),
-            feed_forward=ops.GatedNetwork(
-                gate=matrix(t.gate),
-                up=matrix(t.up),
-                down=matrix(t.down),
-                gate_bias=optional(t.gate_bias),
-                up_bias=optional(t.up_bias),
-                down_bias=optional(t.down_bias),
-            ),
-            q_bias=optional(t.q_bias),
-            k_bias=optional(t.k_bias),
-            v_bias=optional(t.v_bias),
-            o_bias=optional(t.o_bias),
-            q_norm=optional(t.q_norm),
-            k_norm=optional(t.k_norm),
-        )
-
-    embedding = matrix(tensors.embedding)
-    weights = LlamaWeights(
-        embedding=embedding,
-        layers=tuple(layer(t) for t in tensors.layers),
-        final_norm=vector(tensors.final_norm),
-        output=embedding if config.tied_embeddings else matrix(tensors.output),
-    )
-    mapped.populate(on_bytes)  # last: letting go of what was copied drops pages beside it
+        weights = assemble(tensors, matrix, vector)
+        mapped.populate(on_bytes)  # last: letting go of what was copied drops pages beside it
     if on_progress is not None:
         on_progress(1.0)
     return Llama(config, weights, runtime, memory, family, precision)

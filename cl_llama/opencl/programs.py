@@ -82,12 +82,7 @@ def build_program(
         KernelBuildError: the file is missing or the device's compiler refuses it.
     """
     source = expand_includes(kernels_dir(), filename)
-    options = (
-        *BUILD_OPTIONS,
-        *(["-cl-opt-disable", "-DNO_PREFETCH"] if device.platform == "Oclgrind" else []),
-        *(["-DGPU"] if device.type == "gpu" else []),
-        *(f"-D{k}={_literal(v)}" for k, v in sorted(defines.items())),
-    )
+    options = _options(device, defines)
     # A context of some of a CPU's cores has a sub-device in the device's place.
     handle = device.handle if device.handle in context.devices else context.devices[0]
     path, key = None, ""
@@ -102,6 +97,21 @@ def build_program(
     if path is not None:
         _store(program, handle, path, key)
     return program
+
+
+def is_cached(
+    device: DeviceInfo, filename: str, defines: Mapping[str, int | float | str]
+) -> bool | None:
+    """Whether the cache has an entry for a program; None where there is no cache.
+
+    Raises:
+        KernelBuildError: the file is missing.
+    """
+    folder = private_folder(_FOLDER)
+    if folder is None:
+        return None
+    source = expand_includes(kernels_dir(), filename)
+    return (folder / f"{cache_key(device, source, _options(device, defines))}{_SUFFIX}").exists()
 
 
 def expand_includes(folder: Path, filename: str) -> str:
@@ -179,6 +189,14 @@ def clear_cache() -> int:
             continue
         removed += path.suffix == _SUFFIX
     return removed
+
+
+def _options(device: DeviceInfo, defines: Mapping[str, int | float | str]) -> tuple[str, ...]:
+    return (
+        *BUILD_OPTIONS,
+        *(["-cl-opt-disable", "-DNO_PREFETCH"] if device.platform == "Oclgrind" else []),
+        *(f"-D{k}={_literal(v)}" for k, v in sorted(defines.items())),
+    )
 
 
 def _literal(value: int | float | str) -> str:

@@ -211,7 +211,7 @@ class Runtime:
         key = (filename, name, *defines.items())
         kernel = self._kernels.get(key)
         if kernel is None:
-            program_key = (filename, *defines.items())
+            program_key = (filename, tuple(sorted(defines.items())))
             program = self._programs.get(program_key)
             if program is None:
                 program = build_program(self.context, self.device, filename, defines)
@@ -221,6 +221,10 @@ class Runtime:
                 kernel.set_scalar_arg_dtypes([_ARGUMENT_TYPES[a] for a in arguments])
             self._kernels[key] = kernel
         return kernel
+
+    def has_program(self, filename: str, defines: tuple[tuple[str, Any], ...]) -> bool:
+        """Whether a file of kernels/ has been built with these symbols, sorted by name."""
+        return (filename, defines) in self._programs
 
     def launch(
         self,

@@ -1,0 +1,105 @@
+"""Which kernels a model needs, found out by running it where nothing is computed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from cl_llama import ops
+from cl_llama.checkpoints import HostTensor
+from cl_llama.models.batch import STEP_TOKENS, Batch, SequenceSlice
+from cl_llama.models.llama import LayerWeights, Llama, LlamaWeights
+from cl_llama.models.memory import MemoryPlan
+from cl_llama.models.model_config import ModelConfig
+from cl_llama.models.weights import LayerTensors, LlamaTensors
+from cl_llama.opencl.prebuild import Program
+from cl_llama.opencl.rehearsal import Rehearsal
+from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
+
+_STEPS = (STEP_TOKENS, 8, 1)
+"""Tokens of the steps that are rehearsed: a long prompt, a short one, decoding."""
+
+
+def assemble(
+    tensors: LlamaTensors,
+    matrix: Callable[[HostTensor], ops.Weight],
+    vector: Callable[[HostTensor], DeviceArray],
+) -> LlamaWeights:
+    """A model's weights on a device, in the order in which they are needed.
+
+    `matrix` and `vector` bring a tensor there; a tied output matrix comes once.
+    """
+
+    def optional(tensor: HostTensor | None) -> DeviceArray | None:
+        return None if tensor is None else vector(tensor)
+
+    def layer(t: LayerTensors) -> LayerWeights:
+        return LayerWeights(
+            attn_norm=vector(t.attn_norm),
+            q=matrix(t.q),
+            k=matrix(t.k),
+            v=matrix(t.v),
+            o=matrix(t.o),
+            ffn_norm=vector(t.ffn_norm),
+            feed_forward=ops.GatedNetwork(
+                gate=matrix(t.gate),
+                up=matrix(t.up),
+                down=matrix(t.down),
+                gate_bias=optional(t.gate_bias),
+                up_bias=optional(t.up_bias),
+                down_bias=optional(t.down_bias),
+            ),
+            q_bias=optional(t.q_bias),
+            k_bias=optional(t.k_bias),
+            v_bias=optional(t.v_bias),
+            o_bias=optional(t.o_bias),
+            q_norm=optional(t.q_norm),
+            k_norm=optional(t.k_norm),
+        )
+
+    embedding = matrix(tensors.embedding)
+    return LlamaWeights(
+        embedding=embedding,
+        layers=tuple(layer(t) for t in tensors.layers),
+        final_norm=vector(tensors.final_norm),
+        output=embedding if tensors.output is tensors.embedding else matrix(tensors.output),
+    )
+
+
+def kernels_of(
+    config: ModelConfig,
+    tensors: LlamaTensors,
+    runtime: Runtime,
+    family: Family | None,
+    precision: ops.Precision,
+) -> list[Program]:
+    """The programs that prompts, decoding and its usual choices of a token ask for.
+
+    No tensor is read; one layer stands for all.
+    """
+    stage = Rehearsal(runtime)
+
+    def matrix(tensor: HostTensor) -> ops.Weight:
+        rows, columns = tensor.shape
+        segment = ops.Segment(stage.allocate(0), 0, columns, 0, rows)
+        return ops.Weight(stage, (segment,), rows, columns)
+
+    def vector(tensor: HostTensor) -> DeviceArray:
+        return stage.empty(tensor.shape, np.float32)
+
+    weights = assemble(replace(tensors, layers=tensors.layers[:1]), matrix, vector)
+    blocks = ops.ceil_div(STEP_TOKENS, ops.BLOCK)
+    model = Llama(
+        replace(config, n_layers=1, windows=config.windows[:1]),
+        weights,
+        stage,
+        MemoryPlan(0, 0, 0, blocks),
+        family,
+        precision,
+    )
+    for count in _STEPS:
+        tokens = SequenceSlice(np.zeros(count, np.int32), 0, np.arange(blocks, dtype=np.int32))
+        logits = model.forward(Batch((tokens,)))
+        logits.argmax()
+        logits.top_k(min(ops.MAX_TOP_K, config.vocab_size))
+    return list(stage.programs)
