@@ -15,6 +15,7 @@ from cl_llama.models.weights import LayerTensors, LlamaTensors
 from cl_llama.opencl.prebuild import Program
 from cl_llama.opencl.rehearsal import Rehearsal
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
+from cl_llama.ops.matmul_portable import default_reduction
 
 _STEPS = (STEP_TOKENS, 8, 1)
 """Tokens of the steps that are rehearsed: a long prompt, a short one, decoding."""
@@ -77,6 +78,8 @@ def kernels_of(
 
     No tensor is read; one layer stands for all.
     """
+    if (family or runtime.family) == "portable":
+        default_reduction(runtime)  # looks at results, which a rehearsal has none of
     stage = Rehearsal(runtime)
 
     def matrix(tensor: HostTensor) -> ops.Weight:

@@ -23,10 +23,7 @@ class Rehearsal(Runtime):
 
     def __init__(self, runtime: Runtime) -> None:
         """`runtime` is the one whose place this takes."""
-        self.device = runtime.device
-        self.family = runtime.family
-        self.compute_units = runtime.compute_units
-        self.matrix_unit = runtime.matrix_unit
+        vars(self).update(vars(runtime))
         self.programs: dict[tuple[str, Defines], None] = {}
         self._scratch = {}
         self._profile = None
