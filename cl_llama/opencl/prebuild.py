@@ -64,7 +64,7 @@ def _missing(runtime: Runtime, programs: Iterable[Program]) -> list[tuple[int, P
                 missing.append((length, (filename, defines)))
         except KernelBuildError:
             continue
-    return sorted(missing, reverse=True)[:_MOST_PROGRAMS]
+    return sorted(missing, key=lambda item: -item[0])[:_MOST_PROGRAMS]
 
 
 def _start(
