@@ -17,6 +17,7 @@ from cl_llama.opencl.loader import import_pyopencl
 from cl_llama.opencl.matrix_units import MatrixUnit, find_matrix_unit
 from cl_llama.opencl.profile import Profile, Work
 from cl_llama.opencl.programs import build_program
+from cl_llama.opencl.tuning import known_values
 
 if TYPE_CHECKING:
     import pyopencl as cl
@@ -104,6 +105,8 @@ class Runtime:
         """Whether kernels may have WIDE_GROUP items a group."""
         self.findings: dict[Any, Any] = {}
         """What was found out about the device in use, by the question."""
+        self.tuning = known_values(device)
+        """Parameters of kernels by name, those that are known of the device."""
         self._kernels: dict[tuple[Any, ...], cl.Kernel] = {}
         self._programs: dict[tuple[Any, ...], cl.Program] = {}
         self._scratch: dict[str, cl.Buffer] = {}

@@ -17,7 +17,14 @@ from cl_llama.ops.attention import (
 from cl_llama.ops.elementwise import embedding, rmsnorm, swiglu
 from cl_llama.ops.feed_forward import GatedNetwork, feed_forward
 from cl_llama.ops.mapped_weight import ALIGNMENT, RowsInPlace, map_rows
-from cl_llama.ops.matmul import Precision, matmul, matmul_each, norm_matmul_each
+from cl_llama.ops.matmul import (
+    Precision,
+    all_parameters,
+    matmul,
+    matmul_each,
+    norm_matmul_each,
+    parameters,
+)
 from cl_llama.ops.matmul_cpu import Norm, matmul_scratch_bytes
 from cl_llama.ops.matmul_method import Product
 from cl_llama.ops.random import fill_random, random_values
@@ -38,6 +45,7 @@ __all__ = [
     "RowsInPlace",
     "Segment",
     "Weight",
+    "all_parameters",
     "allocate_cache",
     "argmax",
     "as_f16",
@@ -52,6 +60,7 @@ __all__ = [
     "matmul_each",
     "matmul_scratch_bytes",
     "norm_matmul_each",
+    "parameters",
     "plan_attention",
     "random_values",
     "rmsnorm",

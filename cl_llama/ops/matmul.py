@@ -7,9 +7,19 @@ import numpy as np
 
 from cl_llama.opencl.profile import Work
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
+from cl_llama.opencl.tuning import Parameter, value
 from cl_llama.ops import matmul_amx
 from cl_llama.ops.elementwise import rmsnorm
-from cl_llama.ops.matmul_cpu import MATRICES, MOST_FEW_ROWS, FewRowsCpu, GemmCpu, GemvCpu, Norm
+from cl_llama.ops.matmul_cpu import (
+    GEMV_STREAM_ROWS,
+    GEMV_STREAMS,
+    MATRICES,
+    MOST_FEW_ROWS,
+    FewRowsCpu,
+    GemmCpu,
+    GemvCpu,
+    Norm,
+)
 from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Method, Product
 from cl_llama.ops.matmul_mma import GemmMma
 from cl_llama.ops.matmul_portable import GEMV_ROWS, Gemm, Gemv
@@ -19,8 +29,34 @@ from cl_llama.ops.weight import Weight
 Precision = Literal["high", "fast"]
 """high: as exact as float32 sums of float16 weights; fast: one pass of a matrix unit."""
 
-_FEW_ROWS = 4
-"""Up to so many rows of activations the weights stream past once; more share tiles of both."""
+_GEMV_ROWS = Parameter(
+    "matmul.cpu.gemv_rows",
+    "up to so many rows of activations stream past the weights; more share tiles of both",
+    default=4,
+    values=(1, 2, 3, 4),
+    rows=(2, 3, 4),
+)
+_FEW_ROWS = Parameter(
+    "matmul.cpu.few_rows",
+    "up to so many rows of activations share pieces of the weights unblocked; more are blocked",
+    default=MOST_FEW_ROWS,
+    values=(8, 16, 24, MOST_FEW_ROWS),
+    rows=(12, 20, 28),
+)
+_AMX_ROWS = Parameter(
+    "matmul.amx.rows",
+    "from so many rows of activations on AMX multiplies them",
+    default=matmul_amx.MIN_ROWS,
+    values=(3, 4, matmul_amx.MIN_ROWS, 7, 9, 13),
+    rows=(3, 4, 5, 6, 8, 12),
+)
+_PORTABLE_GEMV_ROWS = Parameter(
+    "matmul.portable.gemv_rows",
+    "up to so many rows of activations stream past the weights; more share tiles of both",
+    default=GEMV_ROWS,
+    values=(1, 2, 4, GEMV_ROWS),
+    rows=(2, 4, GEMV_ROWS),
+)
 
 
 def matmul(
@@ -137,15 +173,29 @@ def choose(
 ) -> Method:
     """The way to multiply T rows of activations on a device; `exact`: by a product that asks it."""
     if family == "cpu":
-        if runtime.matrix_unit == "amx" and T >= matmul_amx.MIN_ROWS:
+        tuning = runtime.tuning
+        if runtime.matrix_unit == "amx" and value(tuning, _AMX_ROWS) <= T:
             if precision == "fast":
                 return matmul_amx.GemmAmx(parts=1, exact_parts=1)
             return matmul_amx.GemmAmx(parts=2, exact_parts=3 if exact else 2)
-        if T <= _FEW_ROWS:
+        if value(tuning, _GEMV_ROWS) >= T:
             return GemvCpu()
-        return FewRowsCpu() if T <= MOST_FEW_ROWS else GemmCpu()
-    if T <= GEMV_ROWS:
+        return FewRowsCpu() if value(tuning, _FEW_ROWS) >= T else GemmCpu()
+    if value(runtime.tuning, _PORTABLE_GEMV_ROWS) >= T:
         return Gemv()
     if runtime.matrix_unit == "mma":
         return GemmMma(parts=1 if precision == "fast" else 2)
     return Gemm()
+
+
+def all_parameters() -> list[Parameter]:
+    """Every parameter, whatever the device."""
+    return [GEMV_STREAMS, GEMV_STREAM_ROWS, _GEMV_ROWS, _FEW_ROWS, _AMX_ROWS, _PORTABLE_GEMV_ROWS]
+
+
+def parameters(runtime: Runtime) -> list[Parameter]:
+    """What a tuner may vary on a device."""
+    if runtime.family == "portable":
+        return [_PORTABLE_GEMV_ROWS]
+    amx = [_AMX_ROWS] if runtime.matrix_unit == "amx" else []
+    return [GEMV_STREAMS, GEMV_STREAM_ROWS, _GEMV_ROWS, _FEW_ROWS, *amx]

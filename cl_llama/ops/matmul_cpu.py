@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray, Runtime
+from cl_llama.opencl.tuning import Parameter, value
 from cl_llama.ops.matmul_method import ARGUMENTS, BIAS, NORM, Product, arguments
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
@@ -14,8 +15,21 @@ from cl_llama.ops.weight import Segment
 MATRICES = 3
 """Most matrices that `GemvCpu` multiplies by in one launch."""
 _GEMV_MATRIX = "bllbbluu"
-_GEMV_TILE_T, _GEMV_STREAMS, _GEMV_STREAMS_FEW = 4, 8, 4
-_GEMV_STREAM_ROWS, _GEMV_ITEMS_PER_UNIT = 8, 16
+_GEMV_TILE_T, _GEMV_STREAMS_FEW, _GEMV_ITEMS_PER_UNIT = 4, 4, 16
+GEMV_STREAMS = Parameter(
+    "matmul.cpu.gemv_streams",
+    "rows of weights that a work-item reads at once for one row of activations",
+    default=8,
+    values=(2, 4, 8, 16),
+    rows=(1,),
+)
+GEMV_STREAM_ROWS = Parameter(
+    "matmul.cpu.gemv_stream_rows",
+    "rows of weights that a work-item reads one after the other, at most",
+    default=8,
+    values=(1, 2, 4, 8, 16),
+    rows=(1, 4),
+)
 MOST_FEW_ROWS = 32
 """Up to so many rows of activations `FewRowsCpu` takes."""
 _FEW_TILE_T, _FEW_TILE_D, _FEW_ROWS = 6, 256, 8
@@ -73,7 +87,7 @@ class GemvCpu:
         T, D = x_TD.shape
         runtime = x_TD.runtime
         tile_t = 1 if T == 1 else _GEMV_TILE_T
-        streams = _GEMV_STREAMS if T == 1 else _GEMV_STREAMS_FEW
+        streams = value(runtime.tuning, GEMV_STREAMS) if T == 1 else _GEMV_STREAMS_FEW
         kernel = runtime.kernel(
             "matmul_gemv_cpu.cl",
             "matmul_gemv",
@@ -86,7 +100,8 @@ class GemvCpu:
         counted = [segment.rows for _, segment in matrices[: 1 if gated else None]]
         # Streams as long as leaves every core some items.
         wanted = _GEMV_ITEMS_PER_UNIT * runtime.compute_units
-        length = min(_GEMV_STREAM_ROWS, max(1, sum(counted) // (wanted * pieces)))
+        longest = value(runtime.tuning, GEMV_STREAM_ROWS)
+        length = min(longest, max(1, sum(counted) // (wanted * pieces)))
         items = sum(ceil_div(rows, pieces * length) for rows in counted)
         values: list[object] = []
         for product, segment in matrices:
