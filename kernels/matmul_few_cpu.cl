@@ -12,7 +12,6 @@
 // is widened once and meets all rows of x in register tiles of TILE_T x 4. The next piece is prefetched meanwhile.
 
 #include "float16.cl"
-#include "prefetch.cl"
 
 #ifndef TILE_T
 #define TILE_T 6 // rows of x in a register tile

@@ -21,7 +21,6 @@
 // read is prefetched meanwhile: sums, x and, from memory, the next columns of w.
 
 #include "float16.cl"
-#include "prefetch.cl"
 
 #ifndef TILE_D
 #define TILE_D 128 // depth of a block; a multiple of 16

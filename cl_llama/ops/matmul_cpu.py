@@ -36,6 +36,7 @@ _FEW_TILE_T, _FEW_TILE_D, _FEW_ROWS = 6, 256, 8
 PANEL = 64
 """Rows of activations that are packed together."""
 _GEMM_TILE_D, _GEMM_TILE_N = 128, 384
+_GEMM_DEFINES = {"TILE_D": _GEMM_TILE_D, "TILE_N": _GEMM_TILE_N}
 _ROWS_STEP = 16
 """Blocks of weights are whole vectors."""
 _BLOCK_ROWS_COST = 10
@@ -126,9 +127,7 @@ class FewRowsCpu:
         runtime = x_TD.runtime
         steps = ceil_div(D, 16)
         packed = runtime.scratch("packed_rows", (steps, T, 16), np.float32)
-        kernel = runtime.kernel(
-            "matmul_few_cpu.cl", "pack_few", "bbuu", **self._defines(runtime, T)
-        )
+        kernel = runtime.kernel("matmul_few_cpu.cl", "pack_few", "bbuu", **self._defines(T))
         runtime.launch(kernel, (steps,), (1,), x_TD, packed, T, D)
         return packed
 
@@ -143,13 +142,13 @@ class FewRowsCpu:
         """Queue the kernel."""
         T, N, _ = sizes
         runtime = x.runtime
-        defines = self._defines(runtime, T)
+        defines = self._defines(T)
         kernel = runtime.kernel("matmul_few_cpu.cl", "matmul_few", ARGUMENTS + "u", **defines)
         items = ceil_div(N, _FEW_ROWS)
         values = arguments(x, segment, product)
         runtime.launch(kernel, (items,), (1,), *values, *sizes, flags)
 
-    def _defines(self, runtime: Runtime, T: int) -> dict[str, int]:
+    def _defines(self, T: int) -> dict[str, int]:
         tile_t = ceil_div(T, ceil_div(T, _FEW_TILE_T))
         most = ceil_div(MOST_FEW_ROWS, tile_t) * tile_t
         return {
@@ -157,7 +156,6 @@ class FewRowsCpu:
             "MAX_T": most,
             "TILE_D": _FEW_TILE_D,
             "ROWS": _FEW_ROWS,
-            "PREFETCHES": int(runtime.device.type != "simulator"),
         }
 
 
@@ -170,7 +168,7 @@ class GemmCpu:
         runtime = x_TD.runtime
         shape = packed_shape(T, D)
         packed = runtime.scratch("packed_rows", shape, np.float32)
-        kernel = runtime.kernel("matmul_gemm_cpu.cl", "pack_rows", "bbuu", **_defines(runtime))
+        kernel = runtime.kernel("matmul_gemm_cpu.cl", "pack_rows", "bbuu", **_GEMM_DEFINES)
         runtime.launch(kernel, (shape[0], shape[1] // 16), (1, 1), x_TD, packed, T, D)
         return packed
 
@@ -186,8 +184,9 @@ class GemmCpu:
         T, N, _ = sizes
         runtime = x.runtime
         division = _divide(runtime.compute_units, T, N, _GEMM_TILE_N)
-        defines = _defines(runtime)
-        kernel = runtime.kernel("matmul_gemm_cpu.cl", "matmul_gemm", ARGUMENTS + "buuu", **defines)
+        kernel = runtime.kernel(
+            "matmul_gemm_cpu.cl", "matmul_gemm", ARGUMENTS + "buuu", **_GEMM_DEFINES
+        )
         runtime.launch(
             kernel,
             division.items,
@@ -217,9 +216,8 @@ def gated_gemm(
     hidden = runtime.scratch("packed_hidden", packed_shape(T, N), np.float32)
     division = _divide(runtime.compute_units, T, N, _GEMM_TILE_N // 2)
     bias_gate, bias_up = biases or (hidden, hidden)
-    defines = _defines(runtime)
     types = "bll" + "bll" + "bbbb" + "uuu" + "buuu"
-    kernel = runtime.kernel("matmul_gemm_cpu.cl", "matmul_gated", types, **defines)
+    kernel = runtime.kernel("matmul_gemm_cpu.cl", "matmul_gated", types, **_GEMM_DEFINES)
     runtime.launch(
         kernel,
         division.items,
@@ -268,14 +266,6 @@ def _sums(runtime: Runtime, division: _Division) -> DeviceArray:
     columns, parts = division.items
     shape = (columns * parts, division.tokens_per_item // PANEL, _GEMM_TILE_N, PANEL)
     return runtime.scratch("gemm_sums", shape, np.float32)
-
-
-def _defines(runtime: Runtime) -> dict[str, int]:
-    return {
-        "TILE_D": _GEMM_TILE_D,
-        "TILE_N": _GEMM_TILE_N,
-        "PREFETCHES": int(runtime.device.type != "simulator"),
-    }
 
 
 def packed_shape(T: int, D: int) -> tuple[int, int, int]:
