@@ -8,6 +8,7 @@ from cl_llama.models.batch import LOGITS_ROWS, STEP_TOKENS
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.opencl.devices import DeviceInfo
 from cl_llama.opencl.host_memory import available_host_memory_bytes
+from cl_llama.opencl.runtime import family_of
 
 _SHARE = 0.95
 """Of the memory there is, what a model may take; drivers and the system need some, too."""
@@ -45,7 +46,7 @@ def plan_memory(config: ModelConfig, device: DeviceInfo, max_seq_len: int | None
     if max_seq_len is not None and max_seq_len < 1:
         raise RequestError(f"max_seq_len must be at least 1, got {max_seq_len}")
     weights = weight_bytes(config)
-    scratch = scratch_bytes(config, device.compute_units)
+    scratch = scratch_bytes(config, device.compute_units if family_of(device) == "cpu" else 0)
     layer_block = config.n_kv_heads * config.head_dim * ops.BLOCK * 2
     block_bytes = 2 * config.n_layers * layer_block
     available = device.global_mem_bytes
@@ -89,7 +90,7 @@ def weight_bytes(config: ModelConfig) -> int:
 
 
 def scratch_bytes(config: ModelConfig, compute_units: int) -> int:
-    """Bytes of activations for a step of `STEP_TOKENS` tokens."""
+    """Bytes of activations for a step of `STEP_TOKENS` tokens; compute_units: 0 but for CPUs."""
     D, F = config.d_model, config.d_ff
     q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
     activations = STEP_TOKENS * (2 * D + 2 * q + 2 * kv + 2 * F)

@@ -170,7 +170,7 @@ def work(T: int, D: int, *rows: int) -> Work:
 
 def choose(
     runtime: Runtime, family: Family, precision: Precision, T: int, exact: bool = False
-) -> Method:
+) -> Method | GemvCpu:
     """The way to multiply T rows of activations on a device; `exact`: by a product that asks it."""
     if family == "cpu":
         tuning = runtime.tuning

@@ -42,7 +42,7 @@ _ROWS_STEP = 16
 _BLOCK_ROWS_COST = 10
 """What a block costs beyond its rows, in rows: bringing the activations to the core."""
 _ITEMS_PER_UNIT = 4
-"""Work-items that each core should have at least, so that the cores finish together."""
+"""Work-items of a core at most, each with sums of its own; several, so that cores end together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,22 +54,7 @@ class Norm:
 
 
 class GemvCpu:
-    """A few rows of activations: the weights stream past them once."""
-
-    def prepare(self, x_TD: DeviceArray) -> DeviceArray:
-        """The activations as they are."""
-        return x_TD
-
-    def launch(
-        self,
-        x: DeviceArray,
-        segment: Segment,
-        product: Product,
-        sizes: tuple[int, int, int],
-        flags: int,
-    ) -> None:
-        """Queue the kernel."""
-        self.launch_each(x, [(product, segment)], flags)
+    """A few rows of activations: the weights stream past them once. Takes them as they are."""
 
     def launch_each(
         self,
@@ -274,7 +259,10 @@ def packed_shape(T: int, D: int) -> tuple[int, int, int]:
 
 
 def matmul_scratch_bytes(units: int, T: int, D: int, F: int) -> int:
-    """Bytes that products of T rows take at most: packed rows of D columns and of F, and sums."""
+    """Bytes that products of T rows take at most: packed rows of D columns and of F, and sums.
+
+    units: cores of a CPU device; 0 for another one, which keeps its sums to itself.
+    """
     items = _ITEMS_PER_UNIT * units * ceil_div(T, PANEL)
     packed = sum(math.prod(packed_shape(T, width)) for width in (D, F))
     return 4 * (packed + items * _GEMM_TILE_N * PANEL)

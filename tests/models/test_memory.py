@@ -70,7 +70,7 @@ def gpu(global_mem_bytes: int, max_alloc_bytes: int = 1 << 40) -> DeviceInfo:
 
 def gpu_with_blocks(blocks: float) -> DeviceInfo:
     """One that has room for so many blocks of the cache beside the weights and scratch space."""
-    needed = weight_bytes(CONFIG) + scratch_bytes(CONFIG, 8) + blocks * BLOCK_BYTES
+    needed = weight_bytes(CONFIG) + scratch_bytes(CONFIG, 0) + blocks * BLOCK_BYTES
     return gpu(int(needed / memory._SHARE) + 1)
 
 
