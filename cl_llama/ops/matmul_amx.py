@@ -3,7 +3,7 @@
 import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray
-from cl_llama.ops.matmul_method import ARGUMENTS, Product, arguments
+from cl_llama.ops.matmul_method import ARGUMENTS, Method, Product, arguments
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
 
@@ -21,7 +21,7 @@ _ITEMS_PER_UNIT = 4
 """Work-items that each core should have at least, so that the cores finish together."""
 
 
-class GemmAmx:
+class GemmAmx(Method):
     """Rows of activations in groups of 32: tiles of bfloat16, made of float32 and float16.
 
     Args:

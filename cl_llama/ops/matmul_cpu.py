@@ -8,7 +8,7 @@ import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray, Runtime
 from cl_llama.opencl.tuning import Parameter, value
-from cl_llama.ops.matmul_method import ARGUMENTS, BIAS, NORM, Product, arguments
+from cl_llama.ops.matmul_method import ARGUMENTS, BIAS, NORM, Method, Product, arguments
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
 
@@ -103,7 +103,7 @@ class GemvCpu:
         runtime.launch(kernel, (items,), (1,), *values, x_TD, weight_D, eps, T, D, length, flags)
 
 
-class FewRowsCpu:
+class FewRowsCpu(Method):
     """Several rows of activations: a piece of the weights comes from memory once for all."""
 
     def prepare(self, x_TD: DeviceArray) -> DeviceArray:
@@ -144,7 +144,7 @@ class FewRowsCpu:
         }
 
 
-class GemmCpu:
+class GemmCpu(Method):
     """Many rows of activations: weights are widened a block at a time and meet all of them."""
 
     def prepare(self, x_TD: DeviceArray) -> DeviceArray:

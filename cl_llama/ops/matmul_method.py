@@ -1,5 +1,6 @@
 """What the ways of multiplying by a weight matrix have in common."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,8 +32,10 @@ class Method(Protocol):
     """A way of computing y[t, n] = sum over d of x[t, d] * w[n, d]."""
 
     def prepare(self, x_TD: DeviceArray) -> DeviceArray:
-        """Activations f32 [T, D] in the order in which `launch` reads them."""
+        """Activations f32 [T, D] in the order in which `launch` reads them: by default, as is."""
+        return x_TD
 
+    @abstractmethod
     def launch(
         self,
         x: DeviceArray,

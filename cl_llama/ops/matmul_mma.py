@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray, Runtime
-from cl_llama.ops.matmul_method import ARGUMENTS, Product, aligned, arguments
+from cl_llama.ops.matmul_method import ARGUMENTS, Method, Product, aligned, arguments
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
 
@@ -39,7 +39,7 @@ LARGE = {1: Tiles(128, 128, 2, 4, 3), 2: Tiles(128, 128, 4, 2, 2)}
 
 
 @dataclass(frozen=True)
-class GemmMma:
+class GemmMma(Method):
     """Rows of activations as float16 parts; tiles of both go through local memory.
 
     Attributes:

@@ -9,7 +9,7 @@ import numpy as np
 from cl_llama.errors import ClLlamaError
 from cl_llama.opencl.nvidia import nvidia_capability
 from cl_llama.opencl.runtime import GROUP, WIDE_GROUP, DeviceArray, Runtime
-from cl_llama.ops.matmul_method import ARGUMENTS, Product, aligned, arguments
+from cl_llama.ops.matmul_method import ARGUMENTS, Method, Product, aligned, arguments
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment, Weight
 
@@ -29,7 +29,7 @@ _ITEMS_T, _SIDE_N = 8, 8
 
 
 @dataclass(frozen=True)
-class Gemv:
+class Gemv(Method):
     """Up to 8 rows of activations: a work-group streams a few rows of weights past them.
 
     Attributes:
@@ -39,10 +39,6 @@ class Gemv:
 
     reduction: Reduction | None = None
     group: int | None = None
-
-    def prepare(self, x_TD: DeviceArray) -> DeviceArray:
-        """The activations as they are."""
-        return x_TD
 
     def launch(
         self,
@@ -74,7 +70,7 @@ class Gemv:
 
 
 @dataclass(frozen=True)
-class Gemm:
+class Gemm(Method):
     """Many rows of activations: work-groups share tiles of both through local memory.
 
     Attributes:
@@ -82,10 +78,6 @@ class Gemm:
     """
 
     items_n: int = 8
-
-    def prepare(self, x_TD: DeviceArray) -> DeviceArray:
-        """The activations as they are."""
-        return x_TD
 
     def launch(
         self,
