@@ -195,6 +195,7 @@ def _options(device: DeviceInfo, defines: Mapping[str, int | float | str]) -> tu
     return (
         *BUILD_OPTIONS,
         *(["-cl-opt-disable", "-DNO_PREFETCH"] if device.platform == "Oclgrind" else []),
+        *(["-DGPU"] if device.type == "gpu" else []),
         *(f"-D{k}={_literal(v)}" for k, v in sorted(defines.items())),
     )
 

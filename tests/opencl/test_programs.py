@@ -227,6 +227,13 @@ def test_key_depends_on_all_that_a_binary_depends_on(device, monkeypatch):
     assert key(index=7) == key()
 
 
+def test_kernels_are_told_of_a_gpu(context, device, kernels):
+    (kernels / "scale.cl").write_text(f"#ifdef GPU\n#error unrolled\n#endif\n{SCALE}")
+    scale(context, replace(device, type="cpu"))
+    with pytest.raises(KernelBuildError, match="unrolled"):
+        scale(context, replace(device, type="gpu"))
+
+
 def test_an_included_file_is_part_of_the_key(context, device, kernels, compiled):
     scale(context, device)
     (kernels / "factor.cl").write_text(FACTOR + "// changed\n")
