@@ -32,9 +32,13 @@
 #define PANEL 64 // tokens that are packed together
 #define TILE_M 6 // rows of w in a register tile
 
+// Intel's compiler then does not try to make vectors across work-items, which takes it seconds.
+#define EXPLICIT_VECTORS __attribute__((vec_type_hint(float16)))
+
 #define ACCUMULATE 1
 #define BIAS 2
 
+EXPLICIT_VECTORS
 __kernel void pack_rows(__global const float *x_TD, __global float *x_PDM, uint T, uint D) {
     uint t0 = get_global_id(0) * PANEL, d0 = get_global_id(1) * 16;
     uint D_padded = (D + 15) / 16 * 16;
@@ -119,6 +123,7 @@ inline void multiply_block(__global const half *w_ND, ulong w_stride, __global c
     }
 }
 
+EXPLICIT_VECTORS
 __kernel void matmul_gemm(__global const half *w_ND, ulong w_offset, ulong w_stride,
                           __global const float *x_PDM, __global const float *bias_N,
                           __global float *y_TN, ulong y_stride, uint first, uint T, uint N, uint D,
@@ -155,6 +160,7 @@ __kernel void matmul_gemm(__global const half *w_ND, ulong w_offset, ulong w_str
     }
 }
 
+EXPLICIT_VECTORS
 __kernel void matmul_gated(__global const half *gate_ND, ulong gate_offset, ulong gate_stride,
                            __global const half *up_ND, ulong up_offset, ulong up_stride,
                            __global const float *x_PDM, __global const float *bias_gate, __global const float *bias_up,
