@@ -4,6 +4,7 @@ Shape suffixes: T tokens in the batch, R rows whose logits are asked for, D mode
 heads, G key/value heads, K head width, F feed-forward width, V vocabulary, B sequences.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,9 @@ from cl_llama.models.batch import Batch
 from cl_llama.models.memory import MemoryPlan
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.models.rope import cos_sin
+from cl_llama.opencl.recording import Repeats
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
+from cl_llama.opencl.staging import Staging
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,8 @@ class _Step:
     """Where each token's key and value go in the cache."""
     attention: ops.AttentionPlan
     logits_rows_R: DeviceArray | None
+    shape: Hashable
+    """Equal for steps that launch the same kernels on the same arrays."""
 
 
 class Llama:
@@ -95,6 +100,8 @@ class Llama:
             for _ in range(config.n_layers)
         ]
         """Each layer's keys and values; a bench fills them."""
+        self._staging = Staging(runtime)
+        self._repeats: Repeats[DeviceArray] = Repeats(runtime)
 
     def forward(self, batch: Batch) -> "DeviceLogits":
         """Run a ragged batch: write its keys and values, return the logits it asks for.
@@ -102,11 +109,17 @@ class Llama:
         Raises:
             DeviceError: the device failed, or ran out of memory.
         """
+        step = self._upload(batch)
+        logits_RV = self._repeats.run(step.shape, lambda: self._launch(step))
+        return DeviceLogits(logits_RV, self._family)
+
+    def _launch(self, step: _Step) -> DeviceArray:
+        """Queue a step's kernels; returns the logits [R, V]."""
         config, family, eps = self.config, self._family, self.config.norm_eps
         precision = self._precision
         H, G, K = config.n_heads, config.n_kv_heads, config.head_dim
-        step = self._upload(batch)
-        T, R = batch.token_count, batch.logits_rows
+        (T,) = step.token_ids_T.shape
+        R = 0 if step.logits_rows_R is None else step.logits_rows_R.shape[0]
         x_TD = self._scratch("x", T, config.d_model)
         q, a = self._scratch("q", T, H * K), self._scratch("a", T, H * K)
         k, v = self._scratch("k", T, G * K), self._scratch("v", T, G * K)
@@ -152,47 +165,46 @@ class Llama:
             final_norm = self._weights.final_norm
             ops.rmsnorm(x_TD, final_norm, eps, h_RD, step.logits_rows_R, family=family)
             ops.matmul(h_RD, self._weights.output, logits_RV, family=family, precision=precision)
-        return DeviceLogits(logits_RV, family)
+        return logits_RV
 
     def _scratch(self, name: str, rows: int, width: int) -> DeviceArray:
         return self.runtime.scratch(name, (rows, width), np.float32)
 
     def _upload(self, batch: Batch) -> _Step:
-        config, upload = self.config, self.runtime.from_numpy
-        token_ids_T = np.concatenate([s.token_ids for s in batch.slices]).astype(np.int32)
-        positions, slots, rows = [], [], []
+        config, put = self.config, self._staging.put
         spans = [(len(s.token_ids), s.start) for s in batch.slices]
-        width = max(-(-(count + start) // ops.BLOCK) for count, start in spans)
-        tables_BW = np.zeros((len(spans), width), np.int32)
+        positions, slots, rows = [], [], []
+        longest = max(-(-(count + start) // ops.BLOCK) for count, start in spans)
+        # A power of two: kernels are given the width, and it should not change often.
+        tables_BW = np.zeros((len(spans), 1 << (longest - 1).bit_length()), np.int32)
         first = 0
         for b, (s, (count, start)) in enumerate(zip(batch.slices, spans, strict=True)):
-            positions_n = np.arange(start, start + count)
+            positions_n = np.arange(start, start + count, dtype=np.int32)
             blocks = -(-(count + start) // ops.BLOCK)
             tables_BW[b, :blocks] = s.block_table[:blocks]
             positions.append(positions_n)
             slots.append(
                 tables_BW[b, positions_n // ops.BLOCK] * ops.BLOCK + positions_n % ops.BLOCK
             )
-            rows.append(np.arange(first + count - s.logits_rows, first + count))
+            rows.append(np.arange(first + count - s.logits_rows, first + count, dtype=np.int32))
             first += count
-        rows_R = np.concatenate(rows).astype(np.int32)
-        angles = cos_sin(config.rope, config.head_dim, np.concatenate(positions))
+        rows_R = np.concatenate(rows)
+        token_ids_T = put(np.concatenate([s.token_ids for s in batch.slices]).astype(np.int32))
+        angles = put(cos_sin(config.rope, config.head_dim, np.concatenate(positions)))
+        slots_T = put(np.concatenate(slots))
+        logits_rows_R = put(rows_R) if len(rows_R) else None
         plan = ops.plan_attention(
             self.runtime,
             spans,
-            upload(tables_BW),
+            put(tables_BW),
             n_heads=config.n_heads,
             n_kv_heads=config.n_kv_heads,
             head_dim=config.head_dim,
             family=self._family,
+            upload=put,
         )
-        return _Step(
-            upload(token_ids_T),
-            upload(angles),
-            upload(np.concatenate(slots).astype(np.int32)),
-            plan,
-            upload(rows_R) if len(rows_R) else None,
-        )
+        shape = (self._staging.send(), len(rows_R), plan.item_rows, plan.partials)
+        return _Step(token_ids_T, angles, slots_T, plan, logits_rows_R, shape)
 
 
 class DeviceLogits:
@@ -225,7 +237,7 @@ class DeviceLogits:
 
     def logsumexp(self) -> NDArray[np.float32]:
         """float32 [R]: log of the sum of exp over each row."""
-        totals = self._logits_RV.runtime.empty((self.rows,), np.float32)
+        totals = self._logits_RV.runtime.scratch("totals", (self.rows,), np.float32)
         ops.softmax(self._logits_RV, totals, in_place=False, family=self._family)
         totals_R: NDArray[np.float32] = totals.numpy()
         self._check(totals_R)

@@ -8,6 +8,7 @@ Sources: RoFormer (arXiv 2104.09864); linear scaling: position interpolation (ar
 dynamic NTK: as in Hugging Face transformers; YaRN: arXiv 2309.00071; llama3: Meta's Llama 3.1 code.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -113,11 +114,20 @@ def inverse_frequencies(
     rope: RopeConfig, head_dim: int, positions: NDArray[np.integer]
 ) -> NDArray[np.float64]:
     """Radians per position of every pair: float64 [1, K/2], or [T, K/2] for dynamic scaling."""
-    exponents_P = np.arange(0, head_dim, 2, dtype=np.float64) / head_dim
     if isinstance(rope.scaling, DynamicScaling):
         bases_T = _dynamic_bases(rope.theta, rope.scaling, head_dim, positions)
-        return np.asarray(bases_T[:, None] ** -exponents_P)
-    frequencies_P = rope.theta**-exponents_P
+        return np.asarray(bases_T[:, None] ** -_exponents(head_dim))
+    return _fixed_frequencies(rope, head_dim)
+
+
+def _exponents(head_dim: int) -> NDArray[np.float64]:
+    return np.arange(0, head_dim, 2, dtype=np.float64) / head_dim
+
+
+@functools.lru_cache(maxsize=8)
+def _fixed_frequencies(rope: RopeConfig, head_dim: int) -> NDArray[np.float64]:
+    """Those that do not depend on the position, [1, K/2], read-only."""
+    frequencies_P: NDArray[np.float64] = rope.theta ** -_exponents(head_dim)
     match rope.scaling:
         case LinearScaling(factor=factor):
             frequencies_P = frequencies_P / factor
@@ -125,7 +135,8 @@ def inverse_frequencies(
             frequencies_P = _yarn(frequencies_P, rope.theta, yarn, head_dim)
         case Llama3Scaling() as llama3:
             frequencies_P = _llama3(frequencies_P, llama3)
-    return np.asarray(frequencies_P[None, :])
+    frequencies_P.flags.writeable = False
+    return frequencies_P[None, :]
 
 
 def _dynamic_bases(

@@ -32,12 +32,20 @@ class Rehearsal(Runtime):
         """A size."""
         return _NoBuffer(max(nbytes, 64))
 
+    def part(self, buffer: Any, start: int, nbytes: int) -> Any:
+        """A size."""
+        return _NoBuffer(nbytes)
+
     def write(self, buffer: Any, array: NDArray[Any], offset: int = 0) -> None:
         """Nothing happens."""
 
-    def read(self, buffer: Any, out: NDArray[Any]) -> None:
+    def write_later(self, buffer: Any, array: NDArray[Any]) -> Any:
+        """Nothing happens."""
+
+    def read(self, *copies: tuple[Any, NDArray[Any]]) -> None:
         """Everything is zero."""
-        out.fill(0)
+        for _, out in copies:
+            out.fill(0)
 
     def kernel(self, filename: str, name: str, arguments: str, **defines: int | float | str) -> Any:
         """Note the program."""

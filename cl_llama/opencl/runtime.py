@@ -22,6 +22,8 @@ from cl_llama.opencl.tuning import known_values
 if TYPE_CHECKING:
     import pyopencl as cl
 
+    from cl_llama.opencl.recording import Recording
+
 GROUP, WIDE_GROUP = 64, 256
 """Work-items of a group: what every device takes, and what wide ones like where groups are few."""
 _PLENTY = 1024
@@ -62,7 +64,7 @@ class DeviceArray:
         """A copy on the host; waits for the commands before it."""
         out = np.empty(self.shape, self.dtype)
         if out.nbytes:
-            self.runtime.read(self.buffer, out)
+            self.runtime.read((self.buffer, out))
         return out
 
 
@@ -110,8 +112,12 @@ class Runtime:
         self._kernels: dict[tuple[Any, ...], cl.Kernel] = {}
         self._programs: dict[tuple[Any, ...], cl.Program] = {}
         self._scratch: dict[str, cl.Buffer] = {}
+        self._types: dict[cl.Kernel, list[type[np.generic] | None]] = {}
         self._profile: Profile | None = None
+        self._recording: Recording | None = None
         handle = device.handle
+        self.alignment: int = max(128, handle.mem_base_addr_align // 8)
+        """Bytes, at multiples of which a part of a buffer may begin."""
         with self._errors("open"):
             if max_threads is not None and device.is_cpu and max_threads < device.compute_units:
                 by_counts: Any = self._cl.device_partition_property.BY_COUNTS
@@ -150,6 +156,12 @@ class Runtime:
                     return self._buffer_over(memory, self._cl.mem_flags.READ_WRITE)
             buffer: cl.Buffer = self._cl.Buffer(self.context, self._cl.mem_flags.READ_WRITE, nbytes)
             return buffer
+
+    def part(self, buffer: "cl.Buffer", start: int, nbytes: int) -> "cl.Buffer":
+        """Bytes of a buffer as one of its own; `start` is a multiple of `alignment`."""
+        with self._errors("part of a buffer"):
+            part: cl.Buffer = buffer.get_sub_region(start, nbytes)
+        return part
 
     def map_host(self, memory: NDArray[np.uint8]) -> "cl.Buffer":
         """A read-only buffer over host memory, which a CPU device computes in without a copy.
@@ -197,12 +209,29 @@ class Runtime:
         if self._profile is not None:
             self._profile.add_copy("copy to device", event, array.nbytes)
 
-    def read(self, buffer: "cl.Buffer", out: NDArray[Any]) -> None:
-        """Fill a contiguous host array from a buffer's start, after the commands before."""
-        with self._errors("read"):
-            event = self._cl.enqueue_copy(self.queue, out, buffer, is_blocking=True)
+    def write_later(self, buffer: "cl.Buffer", array: NDArray[Any]) -> "cl.Event":
+        """Queue a copy to a buffer's start; the array stays as it is until the event is over."""
+        with self._errors("write"):
+            event: cl.Event = self._cl.enqueue_copy(self.queue, buffer, array, is_blocking=False)
         if self._profile is not None:
-            self._profile.add_copy("copy to host", event, out.nbytes)
+            self._profile.add_copy("copy to device", event, array.nbytes)
+        return event
+
+    def wait(self, event: "cl.Event") -> None:
+        """Wait until a command is over."""
+        with self._errors("wait"):
+            event.wait()
+
+    def read(self, *copies: tuple["cl.Buffer", NDArray[Any]]) -> None:
+        """Fill contiguous host arrays from the starts of buffers, after the commands before."""
+        events = []
+        with self._errors("read"):
+            for i, (buffer, out) in enumerate(copies, 1):
+                last = i == len(copies)  # the queue runs in order: waiting once is enough
+                events.append(self._cl.enqueue_copy(self.queue, out, buffer, is_blocking=last))
+        if self._profile is not None:
+            for event, (_, out) in zip(events, copies, strict=True):
+                self._profile.add_copy("copy to host", event, out.nbytes)
 
     def kernel(
         self, filename: str, name: str, arguments: str, **defines: int | float | str
@@ -221,7 +250,8 @@ class Runtime:
                 self._programs[program_key] = program
             with self._errors(f"kernel {name}"):
                 kernel = self._cl.Kernel(program, name)
-                kernel.set_scalar_arg_dtypes([_ARGUMENT_TYPES[a] for a in arguments])
+                types = self._types[kernel] = [_ARGUMENT_TYPES[a] for a in arguments]
+                kernel.set_scalar_arg_dtypes(types)
             self._kernels[key] = kernel
         return kernel
 
@@ -244,16 +274,42 @@ class Runtime:
             raise self._translated(kernel.function_name, error) from error
         if self._profile is not None:
             self._profile.add_kernel(kernel.function_name, event)
+        if self._recording is not None:
+            types = self._types[kernel]
+            typed = [v if t is None else t(v) for t, v in zip(types, values, strict=True)]
+            with self._errors(f"recording of {kernel.function_name}"):
+                self._recording.add(kernel, global_size, local_size, typed)
+
+    @contextmanager
+    def recording(self, recording: "Recording") -> Iterator[None]:
+        """Note the launches of the block, which are queued all the same."""
+        self._recording = recording
+        try:
+            yield
+        finally:
+            self._recording = None
+
+    def replay(self, recording: "Recording") -> None:
+        """Queue the launches of a recording once more."""
+        enqueue, queue, profile = self._cl.enqueue_nd_range_kernel, self.queue, self._profile
+        with self._errors("repeated launches"):
+            for launch in recording.launches:
+                event = enqueue(queue, launch.kernel, launch.global_size, launch.local_size)
+                if profile is not None:
+                    if launch.work is not None:
+                        profile.announce(launch.work)
+                    profile.add_kernel(launch.original.function_name, event)
 
     @property
     def profiles(self) -> bool:
         """Whether `announce` is listened to."""
-        return self._profile is not None
+        return self._profile is not None or self._recording is not None
 
     def announce(self, work: Work) -> None:
         """What the next kernel will do, for a profile."""
-        if self._profile is not None:
-            self._profile.announce(work)
+        for listener in (self._profile, self._recording):
+            if listener is not None:
+                listener.announce(work)
 
     @contextmanager
     def profile(self) -> Iterator[Profile]:
@@ -280,6 +336,7 @@ class Runtime:
         self.finish()
         self._scratch.clear()
         self._kernels.clear()
+        self._types.clear()
         self._programs.clear()
 
     @property

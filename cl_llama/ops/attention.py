@@ -1,6 +1,6 @@
 """Rotary positions and attention over the paged key/value cache."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,6 +128,7 @@ def plan_attention(
     n_kv_heads: int,
     head_dim: int,
     family: Family | None = None,
+    upload: Callable[[NDArray[np.int32]], DeviceArray] | None = None,
 ) -> AttentionPlan:
     """Divide a step's queries, and long contexts of few queries, into pieces of work.
 
@@ -140,7 +141,9 @@ def plan_attention(
         n_kv_heads: key heads, G; H is a multiple of G.
         head_dim: K.
         family: the kernels to plan for; None is the device's.
+        upload: brings the plan's arrays to the device; None is `runtime.from_numpy`.
     """
+    upload = upload or runtime.from_numpy
     heads = n_heads // n_kv_heads
     if (family or runtime.family) == "portable":
         return AttentionPlan(
@@ -152,7 +155,7 @@ def plan_attention(
             item_rows=0,
             merges=None,
             partials=0,
-            portable=attention_portable.plan(runtime, spans, heads, n_kv_heads, head_dim),
+            portable=attention_portable.plan(runtime, spans, heads, n_kv_heads, head_dim, upload),
         )
     item_rows = ceil_div(heads, ceil_div(heads, _ITEM_ROWS))
     few_tokens = max(1, _FEW_ROWS // heads) if heads >= 4 else 1
@@ -185,18 +188,17 @@ def plan_attention(
             ]
         token += count
     # The last tiles meet most keys: they start first.
-    upload = [
-        runtime.from_numpy(np.array(t, dtype=np.int32)) if t else None
-        for t in (tiles[::-1], items, merges)
+    uploaded = [
+        upload(np.array(t, dtype=np.int32)) if t else None for t in (tiles[::-1], items, merges)
     ]
     return AttentionPlan(
         tile_spans=tuple(span for span in spans if span[0] > few_tokens),
         few_spans=tuple(few),
         block_tables_BW=block_tables_BW,
-        tiles=upload[0],
-        items=upload[1],
+        tiles=uploaded[0],
+        items=uploaded[1],
         item_rows=item_rows,
-        merges=upload[2],
+        merges=uploaded[2],
         partials=partials,
     )
 

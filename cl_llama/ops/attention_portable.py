@@ -1,9 +1,10 @@
 """Attention on many-core devices: how a step is divided, and its kernels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cl_llama.opencl.runtime import DeviceArray, Runtime
 from cl_llama.ops.shapes import ceil_div
@@ -43,6 +44,7 @@ def plan(
     heads_per_kv: int,
     n_kv_heads: int,
     head_dim: int,
+    upload: Callable[[NDArray[np.int32]], DeviceArray],
 ) -> PortablePlan:
     """Divide a step's queries into tiles, and the contexts of single ones into chunks.
 
@@ -52,6 +54,7 @@ def plan(
         heads_per_kv: H / G.
         n_kv_heads: G.
         head_dim: K.
+        upload: brings the plan's arrays to the device.
     """
     tiles: list[tuple[int, ...]] = []
     singles: list[tuple[int, int, int]] = []
@@ -79,7 +82,7 @@ def plan(
         chunks += [(token, position, sequence, s, min(size, position + 1 - s)) for s in starts]
     several = len(chunks) > len(singles)
     arrays = [
-        runtime.from_numpy(np.array(rows, dtype=np.int32)) if rows else None
+        upload(np.array(rows, dtype=np.int32)) if rows else None
         for rows in (tiles, chunks, parts if several else None)
     ]
     return PortablePlan(*arrays)

@@ -77,7 +77,10 @@ def _select(
             *(source, source_ids, ids, values, V, V, given),
             *extra,
         )
-    return ids.numpy(), values.numpy()
+    found_ids_Rk, found_Rk = np.empty(ids.shape, ids.dtype), np.empty(values.shape, values.dtype)
+    if R:
+        runtime.read((ids.buffer, found_ids_Rk), (values.buffer, found_Rk))
+    return found_ids_Rk, found_Rk
 
 
 def softmax(

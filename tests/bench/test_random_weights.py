@@ -20,7 +20,7 @@ def test_a_matrix_is_what_the_host_reads(runtime: Runtime, monkeypatch) -> None:
         assert len(weight.segments) == (1 if limit > 50 * 48 else 3)
         for segment in weight.segments:
             rows = np.empty((segment.rows, 24), np.float16)
-            runtime.read(segment.buffer, rows)
+            runtime.read((segment.buffer, rows))
             first = segment.first_row
             np.testing.assert_array_equal(rows, tensor.read_rows(first, first + segment.rows))
 

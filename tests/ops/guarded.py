@@ -27,7 +27,7 @@ class Guarded:
     def numpy(self) -> NDArray[Any]:
         """The contents, after a check of both bands."""
         found = np.empty_like(self._pattern)
-        self._runtime.read(self._buffer, found)
+        self._runtime.read((self._buffer, found))
         end = _BAND + self._nbytes
         for band in (slice(0, _BAND), slice(end, None)):
             wrong = np.flatnonzero(found[band] != self._pattern[band])
