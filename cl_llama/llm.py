@@ -100,7 +100,7 @@ class Llama:
         param_path: stands in for the model's config.json or params.json. max_seq_len: None takes
         the model's own, shortened to what fits the device. precision: "high", the default, is
         as exact as float32 on float16 weights; "fast" is one pass of the device's matrix unit
-        (Intel AMX, NVIDIA's tensor cores), where it has one. max_threads: on a CPU
+        (Intel AMX, NVIDIA's tensor cores, Intel's XMX), where it has one. max_threads: on a CPU
         device, the most of its cores to use; other devices ignore it. use_mmap: CPU devices compute
         with float16 weights where the model's files lie in memory, without a copy; files that are
         cut short meanwhile end the process, False copies them. progress: show a download's.

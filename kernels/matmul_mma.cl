@@ -1,15 +1,11 @@
 // y[t, n] = (accumulate ? y[t, n] : 0) + bias[n] + sum over d of x[t, d] * w[n, d] on NVIDIA's tensor cores.
 //
-// pack_mma:   x_TD     float32 in   [T, D]
-//             x_TE     float16 out  [T, E], E = PARTS * D_padded + 8, D_padded = 32 * ceil(D / 32): of each row, scaled
-//                                   by a power of two that brings its largest value to 2^14, the value rounded, with
-//                                   PARTS 2 the rounded rest of it, then the inverse scale as a float32; zeros past D
-//             global size (64 * T), local size (64)
-// matmul_mma: w_ND     float16 in   [N, D], row n at w + w_offset + n * w_stride (elements)
-//             x_TE     float16 in   as packed
-//             bias_N   float32 in   row n of w at first + n, read when flags & 2
-//             y_TN     float32 out  [T, y_stride], row n of w in column first + n; added to when flags & 1
-//             global size (THREADS * ceil(N / TILE_N), ceil(T / TILE_T)), local size (THREADS, 1)
+// w_ND     float16 in   [N, D], row n at w + w_offset + n * w_stride (elements)
+// x_TE     float16 in   [T, E], E = PARTS * D_padded + 8, D_padded = 32 * ceil(D / 32), of pack_halves.cl: of each row
+//                       its parts one after the other, then the inverse scale
+// bias_N   float32 in   row n of w at first + n, read when flags & 2
+// y_TN     float32 out  [T, y_stride], row n of w in column first + n; added to when flags & 1
+// global size (THREADS * ceil(N / TILE_N), ceil(T / TILE_T)), local size (THREADS, 1)
 // Weights meet the matrix unit as they are. Two float16 parts hold 22 bits of an activation; one part holds 11.
 // Accumulator: float32. The unit truncates each sum, where it should round (Ootomo and Yokota, 2022): with PARTS 2 its
 // chains end every DEPTH columns, and float32 additions that round go on.
@@ -57,30 +53,9 @@
 #define PLACE(row, chunk) ((row) * CHUNKS + ((chunk) ^ ((row) / 2 % CHUNKS)))
 #define PACKED_ROW(D_padded) (PARTS * (D_padded) + 8)
 
-__kernel void pack_mma(__global const float *x_TD, __global half *x_TE, uint T, uint D) {
-    __local float largest[64];
-    uint item = get_local_id(0), t = get_group_id(0), D_padded = (D + TILE_D - 1) / TILE_D * TILE_D;
-    __global const float *x = x_TD + (ulong)t * D;
-    __global half *out = x_TE + (ulong)t * PACKED_ROW(D_padded);
-    float most = 0.0f;
-    for (uint d = item; d < D; d += 64) most = fmax(most, fabs(x[d]));
-    largest[item] = most;
-    for (uint half_group = 32; half_group > 0; half_group /= 2) {
-        barrier(CLK_LOCAL_MEM_FENCE); // the maxima of the previous round are all written
-        if (item < half_group) largest[item] = fmax(largest[item], largest[item + half_group]);
-    }
-    barrier(CLK_LOCAL_MEM_FENCE); // the maximum is written before every item reads it
-    int exponent = largest[0] > 0.0f ? clamp(ilogb(largest[0]), -100, 126) - 14 : 0;
-    float scale = ldexp(1.0f, -exponent);
-    for (uint d = item; d < D_padded; d += 64) {
-        float value = d < D ? x[d] * scale : 0.0f;
-        vstore_half_rte(value, d, out);
-#if PARTS == 2
-        vstore_half_rte(value - vload_half(d, out), D_padded + d, out);
-#endif
-    }
-    if (item == 0) *(__global float *)(out + PARTS * D_padded) = ldexp(1.0f, exponent);
-}
+#define HALF_AT(t, part, d) ((ulong)(t) * PACKED_ROW(D_padded) + (part) * D_padded + (d))
+#define SCALE_AT(t) HALF_AT(t, PARTS, 0)
+#include "pack_halves.cl"
 
 // Starts the copies of tile `depth / TILE_D` to a stage; the items divide its chunks.
 #define FETCH(stage, depth)                                                                                      \

@@ -184,7 +184,7 @@ def _add_device(group: "argparse._ArgumentGroup") -> None:
         "--precision",
         choices=("high", "fast"),
         help="high, the default: as exact as float32; fast: one pass of the device's matrix unit "
-        "(Intel AMX, NVIDIA's tensor cores), where it has one",
+        "(Intel AMX, NVIDIA's tensor cores, Intel's XMX), where it has one",
     )
     group.add_argument(
         "--f16",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cl_llama.errors import DeviceError
-from cl_llama.opencl import amx, nvidia
+from cl_llama.opencl import amx, intel, nvidia
 from cl_llama.opencl.cache import private_folder, write_file
 from cl_llama.opencl.child import ChildError, ChildTimeoutError, ask_child
 from cl_llama.opencl.devices import DeviceInfo
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MatrixUnit = Literal["amx", "mma", "dpas"]
-"""Intel AMX; NVIDIA's tensor cores; the matrix engines of Intel's GPUs."""
+"""Intel AMX; NVIDIA's tensor cores; XMX, the matrix engines of Intel's GPUs."""
 
 SWITCH = "CL_LLAMA_MATRIX_UNITS"
 
@@ -59,6 +59,7 @@ class Unit:
 UNITS: dict[MatrixUnit, Unit] = {
     "amx": Unit(amx.absence, amx.permission, amx.check, "check_amx.cl"),
     "mma": Unit(nvidia.absence, lambda: None, nvidia.check, "matmul_mma.cl"),
+    "dpas": Unit(intel.absence, lambda: None, intel.check, "matmul_dpas.cl"),
 }
 
 

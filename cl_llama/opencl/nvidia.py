@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cl_llama.opencl.devices import DeviceInfo
+from cl_llama.opencl.unit_products import check_products
 
 if TYPE_CHECKING:
-    from cl_llama.opencl.runtime import Runtime
+    from cl_llama.opencl.runtime import DeviceArray, Runtime
 
 _MMA_CAPABILITY = (8, 0)
-_TILE, _THREADS, _PACK_GROUP = 64, 128, 64  # the kernels' defaults
+_TILE, _TILE_D, _THREADS, _PACK_GROUP = 64, 32, 128, 64  # the kernels' defaults
 
 
 def nvidia_capability(device: DeviceInfo) -> tuple[int, int]:
@@ -34,7 +35,7 @@ def absence(device: DeviceInfo) -> str | None:
 
 
 def check(runtime: "Runtime", *, emulated: bool = False) -> str | None:
-    """Multiply small matrices, activations in one and in two parts; what went wrong, or None.
+    """Multiply small matrices on the tensor cores; what went wrong, or None.
 
     Args:
         runtime: the device.
@@ -43,24 +44,16 @@ def check(runtime: "Runtime", *, emulated: bool = False) -> str | None:
     Raises:
         DeviceError: the kernel does not build or run.
     """
-    rng = np.random.default_rng(0)
-    T, N, D = 70, 100, 72
-    # Small integers: exact in one part, and in every order and rounding of the sums.
-    x_TD = rng.integers(-8, 9, (T, D)).astype(np.float32)
-    w_ND = rng.integers(-8, 9, (N, D)).astype(np.float16)
-    expected = x_TD @ w_ND.astype(np.float32).T
-    x, w = runtime.from_numpy(x_TD), runtime.from_numpy(w_ND)
-    for parts in (1, 2):
+
+    def multiply(x: "DeviceArray", w: "DeviceArray", out: "DeviceArray", parts: int) -> None:
+        (T, D), (N, _) = x.shape, w.shape
         defines = {"PARTS": parts, "ALIGNED": 1, "EMULATE": int(emulated)}
-        packed = runtime.empty((T, parts * 96 + 8), np.float16)
-        out = runtime.from_numpy(np.full((T, N), np.nan, np.float32))
-        kernel = runtime.kernel("matmul_mma.cl", "pack_mma", "bbuu", **defines)
+        packed = runtime.empty((T, parts * -(-D // _TILE_D) * _TILE_D + 8), np.float16)
+        kernel = runtime.kernel("matmul_mma.cl", "pack_halves", "bbuu", **defines)
         runtime.launch(kernel, (T * _PACK_GROUP,), (_PACK_GROUP,), x, packed, T, D)
         kernel = runtime.kernel("matmul_mma.cl", "matmul_mma", "bllbbbluuuuu", **defines)
         items = (-(-N // _TILE) * _THREADS, -(-T // _TILE))
         values = (w.buffer, 0, D, packed, out, out, N, 0, T, N, D, 0)
         runtime.launch(kernel, items, (_THREADS, 1), *values)
-        wrong = int(np.count_nonzero(out.numpy() != expected))
-        if wrong:
-            return f"{wrong} of {out.nbytes // 4} results are wrong with {parts} parts"
-    return None
+
+    return check_products(runtime, multiply)

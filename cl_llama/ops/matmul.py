@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from cl_llama.opencl.intel import matrix_subgroup
 from cl_llama.opencl.profile import Work
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.opencl.tuning import Parameter, value
@@ -20,6 +21,7 @@ from cl_llama.ops.matmul_cpu import (
     GemvCpu,
     Norm,
 )
+from cl_llama.ops.matmul_dpas import GemmDpas
 from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Method, Product
 from cl_llama.ops.matmul_mma import GemmMma
 from cl_llama.ops.matmul_portable import GEMV_ROWS, Gemm, Gemv
@@ -183,8 +185,11 @@ def choose(
         return FewRowsCpu() if value(tuning, _FEW_ROWS) >= T else GemmCpu()
     if value(runtime.tuning, _PORTABLE_GEMV_ROWS) >= T:
         return Gemv()
+    parts = 1 if precision == "fast" else 2
     if runtime.matrix_unit == "mma":
-        return GemmMma(parts=1 if precision == "fast" else 2)
+        return GemmMma(parts)
+    if runtime.matrix_unit == "dpas":
+        return GemmDpas(matrix_subgroup(runtime.device), parts)
     return Gemm()
 
 

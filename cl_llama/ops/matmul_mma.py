@@ -58,7 +58,9 @@ class GemmMma(Method):
         runtime = x_TD.runtime
         shape = (T, self.parts * ceil_div(D, _TILE_D) * _TILE_D + 8)
         packed = runtime.scratch("packed_halves", shape, np.float16)
-        kernel = runtime.kernel("matmul_mma.cl", "pack_mma", "bbuu", **self._defines(SMALL[1], 1))
+        kernel = runtime.kernel(
+            "matmul_mma.cl", "pack_halves", "bbuu", **self._defines(SMALL[1], 1)
+        )
         runtime.launch(kernel, (T * _PACK_GROUP,), (_PACK_GROUP,), x_TD, packed, T, D)
         return packed
 

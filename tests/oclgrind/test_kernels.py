@@ -68,6 +68,13 @@ def test_tensor_core_kernels(tmp_path: Path) -> None:
     simulation.run(tests, tmp_path / "log", races=True).assert_clean()
 
 
+def test_matrix_engine_kernels(tmp_path: Path) -> None:
+    """Intel's, emulated: fragments in whole blocks, and rows and columns at the edges."""
+    which = "(33 and 40 and 8x2) or (24 and 32 and 8x1)"
+    tests = ["-m", "pytest", "-q", "tests/ops/test_matmul_dpas.py", "-k", which]
+    simulation.run(tests, tmp_path / "log", races=True).assert_clean()
+
+
 def test_no_uninitialised_read(tmp_path: Path) -> None:
     """Portable kernels only: Oclgrind's check does not survive `vload_half16`."""
     tests = ["-m", "pytest", "-q", "tests/ops", "-k", f"portable- and ({FEW})"]
