@@ -12,12 +12,16 @@
 // Global size (sum over the matrices, GATED: over the first, of ceil(N / (STREAMS * rows_per_stream))), with half the
 // streams when GATED; local size (1). Accumulator: float32 in 16 lanes.
 // A work-item reads STREAMS pieces of a matrix side by side, rows_per_stream rows each from front to back, once, against
-// all rows of x: a core reaches more of the memory's bandwidth with eight streams than with one.
+// all rows of x: a core reaches more of the memory's bandwidth with eight streams than with one, and with each of them
+// asked for AHEAD of its use, past the end of a row, too: the next one follows.
 
 #include "float16.cl"
 
 #ifndef STREAMS
 #define STREAMS 8 // pieces of the weights that are read at once; even
+#endif
+#ifndef AHEAD
+#define AHEAD 384 // halves
 #endif
 #ifndef TILE_T
 #define TILE_T 1 // most rows of x
@@ -88,19 +92,24 @@ __kernel void matmul_gemv(__global const half *w0_ND, ulong offset0, ulong strid
             for (uint i = 0; i < STREAMS; i++) sums[t][i] = 0.0f;
         }
         uint d = 0;
-        for (; d + 16 <= D; d += 16) {
-            float16 v[STREAMS];
+        for (; d + 32 <= D; d += 32) {
 #pragma unroll
-            for (uint i = 0; i < STREAMS; i++) v[i] = vload_half16(0, w[i] + d);
+            for (uint i = 0; i < STREAMS; i++) PREFETCH(w[i] + d + AHEAD);
 #pragma unroll
-            for (uint t = 0; t < TILE_T; t++) {
-                float16 u = vload16(0, x[t] + d);
-                if (flags & NORM) u *= vload16(0, norm_D + d);
+            for (uint e = 0; e < 32; e += 16) {
+                float16 v[STREAMS];
 #pragma unroll
-                for (uint i = 0; i < STREAMS; i++) sums[t][i] = MULTIPLY_ADD(v[i], u, sums[t][i]);
+                for (uint i = 0; i < STREAMS; i++) v[i] = vload_half16(0, w[i] + d + e);
+#pragma unroll
+                for (uint t = 0; t < TILE_T; t++) {
+                    float16 u = vload16(0, x[t] + d + e);
+                    if (flags & NORM) u *= vload16(0, norm_D + d + e);
+#pragma unroll
+                    for (uint i = 0; i < STREAMS; i++) sums[t][i] = MULTIPLY_ADD(v[i], u, sums[t][i]);
+                }
             }
         }
-        if (d < D) {
+        for (; d < D; d += 16) {
 #pragma unroll
             for (uint t = 0; t < TILE_T; t++) {
                 float16 u = load16_float(x[t] + d, D - d);

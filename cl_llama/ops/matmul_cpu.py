@@ -20,7 +20,7 @@ GEMV_STREAMS = Parameter(
     "matmul.cpu.gemv_streams",
     "rows of weights that a work-item reads at once for one row of activations",
     default=8,
-    values=(2, 4, 8, 16),
+    values=(2, 4, 8, 12, 16),
     rows=(1,),
 )
 GEMV_STREAM_ROWS = Parameter(
