@@ -1,35 +1,47 @@
 """Searches the values of kernel parameters that are fastest on a device."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_llama import ops
-from cl_llama.opencl.runtime import DeviceArray, Runtime
+from cl_llama.bench.tuner_trial import Trial
+from cl_llama.errors import ClLlamaError
+from cl_llama.opencl.runtime import Runtime
 from cl_llama.opencl.tuning import Parameter, Values, value
 
-MARGIN = 0.02
+logger = logging.getLogger(__name__)
+
+MARGIN = 0.03
 """A value has to be faster by so much than the one in use to take its place."""
 TOLERANCE = 5e-5
 """Relative RMS difference of results that still counts as rounding: the bound of `high`."""
-_WIDTH, _ROWS = 2048, 5632
-_MATRICES = 8
-"""Of 23 MB each: more than caches hold."""
 _ROUNDS = 9
+_FIRST_ROUNDS = 3
+"""A value that has not been faster in most of so many is not measured any longer."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the search says of a parameter: seconds of its micro-bench by default and at best."""
+    """What the search says of a parameter.
+
+    Attributes:
+        parameter: which.
+        best: the value that stays.
+        default_seconds: of a run with the default.
+        best_seconds: of one with the best value.
+        notes: values that could not win, and why: wrong results, failures, no time left.
+    """
 
     parameter: Parameter
     best: int
     default_seconds: float
     best_seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def gain(self) -> float:
@@ -37,111 +49,141 @@ class Found:
         return self.default_seconds / self.best_seconds - 1
 
 
-class Trial(Protocol):
-    """What is timed."""
-
-    def run(self, rows: Sequence[int]) -> float:
-        """Seconds."""
-
-    def results(self, rows: Sequence[int]) -> list[NDArray[np.float32]]:
-        """What it computes."""
+class _NoTimeError(Exception):
+    """A parameter's share of the budget is spent."""
 
 
-class MatmulTrial:
-    """Times products of random activations with random matrices that no cache holds."""
+class _Consulted(dict[str, int]):
+    """Values that note which of them are asked for."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._weights = []
-        for seed in range(_MATRICES):
-            matrix = runtime.empty((_ROWS, _WIDTH), np.float16)
-            ops.fill_random(matrix, seed, 0.02)
-            segment = ops.Segment(matrix.buffer, 0, _WIDTH, 0, _ROWS)
-            self._weights.append(ops.Weight(runtime, (segment,), _ROWS, _WIDTH))
+    def __init__(self, values: Values) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
 
-    def run(self, rows: Sequence[int]) -> float:
-        """Seconds of all matrices meeting each number of rows in turn."""
-        batches = [self._arrays(count) for count in rows]
-        self._runtime.finish()
-        began = time.perf_counter()
-        for x_TD, out_TN in batches:
-            for weight in self._weights:
-                ops.matmul(x_TD, weight, out_TN)
-        self._runtime.finish()
-        return time.perf_counter() - began
-
-    def results(self, rows: Sequence[int]) -> list[NDArray[np.float32]]:
-        """What the first matrix makes of each number of rows."""
-        found = []
-        for count in rows:
-            x_TD, out_TN = self._arrays(count)
-            ops.matmul(x_TD, self._weights[0], out_TN)
-            found.append(out_TN.numpy())
-        return found
-
-    def _arrays(self, count: int) -> tuple[DeviceArray, DeviceArray]:
-        x_TD = np.random.default_rng(count).standard_normal((count, _WIDTH)).astype(np.float32)
-        return self._runtime.from_numpy(x_TD), self._runtime.empty((count, _ROWS), np.float32)
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value, noting the name."""
+        self.names.add(name)
+        return super().get(name, default)
 
 
 def tune(
     runtime: Runtime,
     parameters: Sequence[Parameter],
     trial: Trial,
+    *,
+    budget: float,
     on_step: Callable[[str], None] | None = None,
 ) -> list[Found]:
     """Try each value of each parameter in turn, with the best of those before it in use.
 
     A value whose results differ from the default's by more than rounding cannot win, nor one that
-    fails. `runtime.tuning` holds the best values afterwards.
+    fails. What the device's kernels do not ask for, as where a matrix unit takes the work, is left
+    out. `runtime.tuning` holds the best values afterwards.
 
     Args:
         runtime: the device; nothing else may use it meanwhile.
         parameters: what to search.
         trial: what is timed.
-        on_step: called before each value with a few words.
+        budget: seconds; a parameter gets an equal share of what those before it have left.
+        on_step: called for each value that is not a default, with a few words.
     """
     found = []
-    for parameter in parameters:
-        runtime.tuning.pop(parameter.name, None)
-        expected = trial.results(parameter.rows)
-        best, ratios = parameter.default, {parameter.default: 1.0}
-        default_seconds = trial.run(parameter.rows)
-        for candidate in parameter.values:
-            if candidate == parameter.default:
-                continue
-            if on_step is not None:
-                on_step(f"{parameter.name} = {candidate}")
-            runtime.tuning[parameter.name] = candidate
-            if not _agree(trial.results(parameter.rows), expected):
-                continue
-            seconds, ratios[candidate] = _compare(runtime, parameter, candidate, trial)
-            default_seconds = min(default_seconds, seconds)
-            if ratios[candidate] < ratios[best] - MARGIN:
-                best = candidate
-        if best != parameter.default:  # the luckiest of several may owe it to chance
-            _, ratios[best] = _compare(runtime, parameter, best, trial)
-            if ratios[best] > 1 - MARGIN:
-                best = parameter.default
-        runtime.tuning[parameter.name] = best
-        found.append(Found(parameter, best, default_seconds, default_seconds * ratios[best]))
+    end = time.monotonic() + budget
+    for i, parameter in enumerate(parameters):
+        now = time.monotonic()
+        search = _Search(runtime, parameter, trial, now + (end - now) / (len(parameters) - i))
+        outcome = search.outcome(on_step or (lambda _: None))
+        if outcome is not None:
+            found.append(outcome)
     return found
 
 
-def _compare(
-    runtime: Runtime, parameter: Parameter, candidate: int, trial: Trial
-) -> tuple[float, float]:
-    """Seconds with the default, and the candidate's share of them in all but the worst rounds.
+class _Search:
+    """The search for one parameter's value, until a time of the monotonic clock."""
 
-    The runs alternate, as the speed of a shared machine drifts.
-    """
-    plain, ratios = [], []
-    for _ in range(_ROUNDS):
-        runtime.tuning[parameter.name] = parameter.default
-        plain.append(trial.run(parameter.rows))
-        runtime.tuning[parameter.name] = candidate
-        ratios.append(trial.run(parameter.rows) / plain[-1])
-    return min(plain), sorted(ratios)[_ROUNDS * 3 // 4]
+    def __init__(
+        self, runtime: Runtime, parameter: Parameter, trial: Trial, deadline: float
+    ) -> None:
+        self._runtime = runtime
+        self._parameter = parameter
+        self._trial = trial
+        self._deadline = deadline
+        self._default_seconds = float("inf")
+        self._notes: list[str] = []
+
+    def outcome(self, on_step: Callable[[str], None]) -> Found | None:
+        """The best value, which `runtime.tuning` then holds; None where none is asked for."""
+        parameter, name = self._parameter, self._parameter.name
+        candidates = [v for v in parameter.values if v != parameter.default]
+        plain = self._runtime.tuning
+        plain.pop(name, None)
+        self._runtime.tuning = consulted = _Consulted(plain)
+        try:
+            expected = self._trial.results(parameter)
+        finally:
+            self._runtime.tuning = plain
+        if name not in consulted.names:
+            for candidate in candidates:
+                on_step(f"{name} = {candidate}")
+            return None
+        self._default_seconds = self._trial.run(parameter)
+        best, ratio = parameter.default, 1.0
+        for candidate in candidates:
+            on_step(f"{name} = {candidate}")
+            share = self._share(candidate, expected)
+            if share < ratio - MARGIN:
+                best, ratio = candidate, share
+        if best != parameter.default:  # the luckiest of several may owe it to chance
+            ratio = self._share(best, expected)
+            if ratio > 1 - MARGIN:
+                best, ratio = parameter.default, 1.0
+        plain[name] = best
+        seconds = self._default_seconds
+        return Found(parameter, best, seconds, seconds * ratio, tuple(self._notes))
+
+    def _share(self, candidate: int, expected: Sequence[NDArray[np.float32]]) -> float:
+        """The candidate's share of the default's time; infinite, with a note, if it cannot win."""
+        name = self._parameter.name
+        reason = "results differ from the default's"
+        try:
+            self._look_at_the_time()
+            self._runtime.tuning[name] = candidate
+            if _agree(self._trial.results(self._parameter), expected):
+                share = self._compare(candidate)
+                logger.debug("%s = %s: %.3f of the default's time", name, candidate, share)
+                return share
+        except _NoTimeError:
+            reason = "no time left"
+        except ClLlamaError as error:
+            reason = str(error).strip().splitlines()[0]
+            logger.debug("%s = %s: %s", name, candidate, error)
+        self._notes.append(f"{name} = {candidate}: {reason}")
+        return float("inf")
+
+    def _compare(self, candidate: int) -> float:
+        """The share in all but the worst rounds, or in most of the first if those are slower.
+
+        The runs take turns, as the speed of a shared machine drifts, and in being the first.
+        """
+        pair = [self._parameter.default, candidate]
+        ratios: list[float] = []
+        while len(ratios) < _ROUNDS:
+            self._look_at_the_time()
+            seconds = {tried: self._timed(tried) for tried in pair}
+            pair.reverse()
+            ratios.append(seconds[candidate] / seconds[self._parameter.default])
+            self._default_seconds = min(self._default_seconds, seconds[self._parameter.default])
+            if len(ratios) == _FIRST_ROUNDS and sorted(ratios)[_FIRST_ROUNDS // 2] >= 1:
+                return sorted(ratios)[_FIRST_ROUNDS // 2]
+        return sorted(ratios)[_ROUNDS * 3 // 4]
+
+    def _timed(self, tried: int) -> float:
+        self._runtime.tuning[self._parameter.name] = tried
+        return self._trial.run(self._parameter)
+
+    def _look_at_the_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise _NoTimeError
 
 
 def _agree(actual: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.float32]]) -> bool:

@@ -103,7 +103,9 @@ class Runtime:
         self.device = device
         self.family = family_of(device)
         self.compute_units = device.compute_units
-        self.wide_groups = device.type == "gpu" and device.handle.max_work_group_size >= _PLENTY
+        self.most_items = int(device.handle.max_work_group_size)
+        """Work-items of a group at most; a kernel's own limit may be lower."""
+        self.wide_groups = device.type == "gpu" and self.most_items >= _PLENTY
         """Whether kernels may have WIDE_GROUP items a group."""
         self.findings: dict[Any, Any] = {}
         """What was found out about the device in use, by the question."""

@@ -32,13 +32,25 @@ class Parameter:
     """A number that a kernel or its dispatch takes."""
 
     name: str
-    """operation.family.what"""
+    """operation.kernels.what; the kernels are those of a family or of a matrix unit."""
     meaning: str
     default: int
     values: tuple[int, ...]
     """Those that the kernels are tested with."""
     rows: tuple[int, ...]
     """Rows of activations at which it makes a difference: what a tuner measures."""
+    contexts: tuple[int, ...] = (0,)
+    """Cached positions before them, where that matters: attention's."""
+
+    @property
+    def operation(self) -> str:
+        """The operation that it is of."""
+        return self.name.split(".")[0]
+
+    @property
+    def kernels(self) -> str:
+        """The family or the matrix unit that it is of."""
+        return self.name.split(".")[1]
 
 
 def device_key(device: DeviceInfo) -> str:

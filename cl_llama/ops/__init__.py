@@ -19,14 +19,13 @@ from cl_llama.ops.feed_forward import GatedNetwork, feed_forward
 from cl_llama.ops.mapped_weight import ALIGNMENT, RowsInPlace, map_rows
 from cl_llama.ops.matmul import (
     Precision,
-    all_parameters,
     matmul,
     matmul_each,
     norm_matmul_each,
-    parameters,
 )
 from cl_llama.ops.matmul_cpu import Norm, matmul_scratch_bytes
 from cl_llama.ops.matmul_method import Product
+from cl_llama.ops.parameters import ALL_PARAMETERS, parameters
 from cl_llama.ops.random import fill_random, random_values
 from cl_llama.ops.selection import MAX_TOP_K, argmax, softmax, top_k
 from cl_llama.ops.shapes import ceil_div
@@ -34,6 +33,7 @@ from cl_llama.ops.weight import Segment, Weight, as_f16, upload_matrix, upload_v
 
 __all__ = [
     "ALIGNMENT",
+    "ALL_PARAMETERS",
     "BLOCK",
     "MAX_TOP_K",
     "AttentionPlan",
@@ -45,7 +45,6 @@ __all__ = [
     "RowsInPlace",
     "Segment",
     "Weight",
-    "all_parameters",
     "allocate_cache",
     "argmax",
     "as_f16",

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from cl_llama.opencl.profile import Work
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
+from cl_llama.opencl.tuning import value
+from cl_llama.ops import attention_parameters as tunable
 from cl_llama.ops import attention_portable
 from cl_llama.ops.attention_portable import PortablePlan
 from cl_llama.ops.shapes import ceil_div, expect
@@ -15,14 +17,8 @@ from cl_llama.ops.shapes import ceil_div, expect
 BLOCK = 32
 """Positions in a block of the cache; the CPU family's kernels are written for 32."""
 _GROUP = 64
-_TILE_ROWS = 64
-"""Most rows, pairs of a token and one of the query heads that share a key head, of a tile."""
 _FEW_ROWS = 32
 """The CPU family divides the context of one new token; of so many rows if a token has four."""
-_ITEM_ROWS = 8
-"""Most rows of an item of such a sequence: their sums stay in registers."""
-_LEAST_CHUNK = 256
-"""Positions that a context is divided into at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,17 +153,21 @@ def plan_attention(
             partials=0,
             portable=attention_portable.plan(runtime, spans, heads, n_kv_heads, head_dim, upload),
         )
-    item_rows = ceil_div(heads, ceil_div(heads, _ITEM_ROWS))
+    tuning = runtime.tuning
+    item_rows = ceil_div(heads, ceil_div(heads, value(tuning, tunable.ITEM_ROWS)))
+    tile_rows = value(tuning, tunable.TILE_ROWS)
     few_tokens = max(1, _FEW_ROWS // heads) if heads >= 4 else 1
     few = [span for span in spans if span[0] <= few_tokens]
-    # Twice as many items as cores, so that these finish together.
-    divisions = ceil_div(2 * runtime.compute_units, n_kv_heads * max(1, len(few)))
+    # Several items a core, so that the cores finish together.
+    wanted = value(tuning, tunable.ITEMS_PER_UNIT) * runtime.compute_units
+    divisions = ceil_div(wanted, n_kv_heads * max(1, len(few)))
+    least_chunk = value(tuning, tunable.LEAST_CHUNK)
     tiles, items, merges = [], [], []
     token = partials = 0
     for sequence, (count, position) in enumerate(spans):
         rows = count * heads
         if count <= few_tokens:
-            chunks = _chunks(position + count, divisions)
+            chunks = _chunks(position + count, divisions, least_chunk)
             partial = partials if len(chunks) > 1 else -1
             if partial >= 0:
                 n = len(chunks)
@@ -183,8 +183,8 @@ def plan_attention(
             ]
         else:
             tiles += [
-                (token, position, sequence, row, min(_TILE_ROWS, rows - row))
-                for row in range(0, rows, _TILE_ROWS)
+                (token, position, sequence, row, min(tile_rows, rows - row))
+                for row in range(0, rows, tile_rows)
             ]
         token += count
     # The last tiles meet most keys: they start first.
@@ -203,9 +203,10 @@ def plan_attention(
     )
 
 
-def _chunks(length: int, divisions: int) -> list[tuple[int, int]]:
-    """Begin and end of `divisions` equal chunks of a context, fewer of a short one."""
-    wanted = max(1, min(divisions, length // _LEAST_CHUNK))
+def _chunks(length: int, divisions: int, least: int) -> list[tuple[int, int]]:
+    """Begin and end of `divisions` equal chunks of a context, fewer if they had less than `least`
+    positions."""
+    wanted = max(1, min(divisions, length // least))
     size = ceil_div(ceil_div(length, wanted), BLOCK) * BLOCK
     return [(begin, min(begin + size, length)) for begin in range(0, length, size)]
 
@@ -340,7 +341,8 @@ def attention(
         tiles = plan.tiles.shape[0]
         launch(
             *("attention_cpu.cl", "attention", (tiles, G), (1, 1), plan.tiles, out_THK),
-            ROWS=_TILE_ROWS,
+            ROWS=value(runtime.tuning, tunable.TILE_ROWS),
+            STEP=value(runtime.tuning, tunable.STEP),
             PANEL=_panel(K),
         )
     if plan.items is not None:
@@ -350,6 +352,7 @@ def attention(
             *("attention_decode_cpu.cl", "attention_decode", (plan.items.shape[0], G), (1, 1)),
             *(plan.items, out_THK, partials),
             ROWS=plan.item_rows,
+            SPAN=value(runtime.tuning, tunable.SPAN),
             PANEL=_panel(K),
         )
         if plan.merges is not None:

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cl_llama.opencl.runtime import DeviceArray, Runtime
+from cl_llama.opencl.tuning import value
+from cl_llama.ops import attention_parameters as tunable
 from cl_llama.ops.shapes import ceil_div
 
 Inputs = tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray]
@@ -17,8 +19,6 @@ _NARROW = 128
 """Wider heads take half of the rows, keys and heads, for 32 KiB of local memory."""
 _CHUNKS = (256, 128, 64)
 """Positions of a chunk of context, multiples of the cache's blocks; the kernel's limit first."""
-_GROUPS_PER_UNIT = 4
-"""Work-groups that a compute unit should have, to hide the latency of its memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def plan(
     """
     tiles: list[tuple[int, ...]] = []
     singles: list[tuple[int, int, int]] = []
-    token, most = 0, _rows(head_dim)
+    token, most = 0, _rows(runtime, head_dim)
     for sequence, (count, position) in enumerate(spans):
         rows = count * heads_per_kv
         if count == 1:
@@ -69,8 +69,10 @@ def plan(
                 for row in range(0, rows, most)
             ]
         token += count
-    groups_per_chunk = n_kv_heads * ceil_div(heads_per_kv, _heads(heads_per_kv, head_dim))
-    wanted = ceil_div(_GROUPS_PER_UNIT * runtime.compute_units, groups_per_chunk)
+    heads = _heads(runtime, heads_per_kv, head_dim)
+    groups_per_chunk = n_kv_heads * ceil_div(heads_per_kv, heads)
+    groups = value(runtime.tuning, tunable.GROUPS_PER_UNIT) * runtime.compute_units
+    wanted = ceil_div(groups, groups_per_chunk)
     size = next(
         (c for c in _CHUNKS if sum(p // c + 1 for _, p, _ in singles) >= wanted), _CHUNKS[-1]
     )
@@ -100,8 +102,8 @@ def attend_tiles(inputs: Inputs, tiles: DeviceArray, out_THK: DeviceArray, windo
         "bbbbbbuuuuf",
         K=K,
         BLOCK=block,
-        ROWS=_rows(K),
-        KEYS=32 if K <= _NARROW else 16,
+        ROWS=_rows(runtime, K),
+        KEYS=_narrowed(value(runtime.tuning, tunable.PORTABLE_TILE_KEYS), K),
     )
     items = (tiles.shape[0] * _GROUP, G)
     runtime.launch(kernel, items, (_GROUP, 1), *inputs, tiles, out_THK, *sizes)
@@ -112,7 +114,9 @@ def attend_chunks(inputs: Inputs, plan: PortablePlan, out_THK: DeviceArray, wind
     assert plan.chunks is not None
     runtime, G, K, block, sizes = _sizes(inputs, window)
     H = sizes[0]
-    chunks, heads = plan.chunks.shape[0], _heads(H // G, K)
+    chunks, heads = plan.chunks.shape[0], _heads(runtime, H // G, K)
+    group = value(runtime.tuning, tunable.CHUNK_GROUP)
+    group = group if group <= runtime.most_items else _GROUP
     kernel = runtime.kernel(
         "attention_decode.cl",
         "attention_decode",
@@ -121,14 +125,14 @@ def attend_chunks(inputs: Inputs, plan: PortablePlan, out_THK: DeviceArray, wind
         BLOCK=block,
         HEADS=heads,
         CHUNK=_CHUNKS[0],
-        GROUP=_GROUP,
+        GROUP=group,
     )
-    items = (_GROUP * G * ceil_div(H // G, heads), chunks)
+    items = (group * G * ceil_div(H // G, heads), chunks)
     if plan.spans is None:
-        runtime.launch(kernel, items, (_GROUP, 1), *inputs, plan.chunks, out_THK, *sizes, 0)
+        runtime.launch(kernel, items, (group, 1), *inputs, plan.chunks, out_THK, *sizes, 0)
         return
     parts = runtime.scratch("attention", (chunks, H, K + 2), np.float32)
-    runtime.launch(kernel, items, (_GROUP, 1), *inputs, plan.chunks, parts, *sizes, 1)
+    runtime.launch(kernel, items, (group, 1), *inputs, plan.chunks, parts, *sizes, 1)
     merge = runtime.kernel("attention_merge.cl", "attention_merge", "bbbu", K=K, GROUP=_GROUP)
     items = (_GROUP * H, plan.spans.shape[0])
     runtime.launch(merge, items, (_GROUP, 1), parts, plan.spans, out_THK, H)
@@ -144,12 +148,16 @@ def _sizes(
     return q_THK.runtime, G, K, block, (H, G, tables.shape[1], window, K**-0.5)
 
 
-def _rows(head_dim: int) -> int:
+def _rows(runtime: Runtime, head_dim: int) -> int:
     """Most rows, pairs of a token and one of the heads that share a key head, of a tile."""
-    return 32 if head_dim <= _NARROW else 16
+    return _narrowed(value(runtime.tuning, tunable.PORTABLE_TILE_ROWS), head_dim)
 
 
-def _heads(heads_per_kv: int, head_dim: int) -> int:
+def _heads(runtime: Runtime, heads_per_kv: int, head_dim: int) -> int:
     """Query heads that a work-group of attention_decode.cl has."""
-    most = 8 if head_dim <= _NARROW else 4
+    most = _narrowed(value(runtime.tuning, tunable.CHUNK_HEADS), head_dim)
     return min(most, 1 << (heads_per_kv - 1).bit_length())
+
+
+def _narrowed(count: int, head_dim: int) -> int:
+    return count if head_dim <= _NARROW else count // 2

@@ -12,8 +12,6 @@ from cl_llama.opencl.tuning import Parameter, value
 from cl_llama.ops import matmul_amx
 from cl_llama.ops.elementwise import rmsnorm
 from cl_llama.ops.matmul_cpu import (
-    GEMV_STREAM_ROWS,
-    GEMV_STREAMS,
     MATRICES,
     MOST_FEW_ROWS,
     FewRowsCpu,
@@ -59,6 +57,7 @@ _PORTABLE_GEMV_ROWS = Parameter(
     values=(1, 2, 4, GEMV_ROWS),
     rows=(2, 4, GEMV_ROWS),
 )
+CROSSOVERS = (_GEMV_ROWS, _FEW_ROWS, _AMX_ROWS, _PORTABLE_GEMV_ROWS)
 
 
 def matmul(
@@ -191,16 +190,3 @@ def choose(
     if runtime.matrix_unit == "dpas":
         return GemmDpas(matrix_subgroup(runtime.device), parts)
     return Gemm()
-
-
-def all_parameters() -> list[Parameter]:
-    """Every parameter, whatever the device."""
-    return [GEMV_STREAMS, GEMV_STREAM_ROWS, _GEMV_ROWS, _FEW_ROWS, _AMX_ROWS, _PORTABLE_GEMV_ROWS]
-
-
-def parameters(runtime: Runtime) -> list[Parameter]:
-    """What a tuner may vary on a device."""
-    if runtime.family == "portable":
-        return [_PORTABLE_GEMV_ROWS]
-    amx = [_AMX_ROWS] if runtime.matrix_unit == "amx" else []
-    return [GEMV_STREAMS, GEMV_STREAM_ROWS, _GEMV_ROWS, _FEW_ROWS, *amx]

@@ -5,11 +5,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray, Runtime
+from cl_llama.opencl.tuning import Parameter, value
 from cl_llama.ops.matmul_method import ARGUMENTS, Method, Product, aligned, arguments
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
 
 _TILE_D, _PACK_GROUP = 32, 64
+
+FILL = Parameter(
+    "matmul.mma.fill",
+    "tiles that there have to be of a size, in percent of the compute units; else it is a smaller",
+    default=100,
+    values=(25, 50, 100, 200, 400),
+    rows=(32, 128, 512),
+)
+PARAMETERS = (FILL,)
 
 
 @dataclass(frozen=True)
@@ -102,9 +112,10 @@ class GemmMma(Method):
 
 
 def choose_tiles(runtime: Runtime, parts: int, T: int, N: int) -> Tiles:
-    """The largest tiles of which there are enough for every compute unit to have one."""
+    """The largest tiles of which there are enough to keep the compute units busy."""
+    least = value(runtime.tuning, FILL) * runtime.compute_units
     for tiles in (LARGE[parts], MIDDLE[parts]):
         groups = ceil_div(N, tiles.n) * ceil_div(T, tiles.t)
-        if groups >= runtime.compute_units and tiles.t < 2 * T:
+        if 100 * groups >= least and tiles.t < 2 * T:
             return tiles
     return SMALL[parts]

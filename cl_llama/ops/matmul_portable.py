@@ -9,6 +9,7 @@ import numpy as np
 from cl_llama.errors import ClLlamaError
 from cl_llama.opencl.nvidia import nvidia_capability
 from cl_llama.opencl.runtime import GROUP, WIDE_GROUP, DeviceArray, Runtime
+from cl_llama.opencl.tuning import Parameter, value
 from cl_llama.ops.matmul_method import ARGUMENTS, Method, Product, aligned, arguments
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment, Weight
@@ -20,12 +21,42 @@ GEMV_ROWS = 8
 
 Reduction = Literal["local", "subgroup", "warp"]
 _REDUCE: dict[Reduction, int] = {"local": 0, "subgroup": 1, "warp": 2}
-_GEMV_WEIGHT_ROWS = 4
 _WIDE_ROWS = 4
-"""Most rows of activations that groups of 256 take; their sums stay below 32 KiB."""
+"""Most rows of activations that groups of 256 take unasked."""
+_LOCAL_BYTES = 32 << 10
+"""Local memory that every device has."""
 _ITEMS_PER_UNIT = 512
 """Work-items that keep a compute unit's memory busy, 64 bytes each in flight: 32 KiB."""
 _ITEMS_T, _SIDE_N = 8, 8
+GEMV_GROUP = Parameter(
+    "matmul.portable.gemv_group",
+    "work-items that stream past weights together; 0: 64, or 256 where a GPU would lack items",
+    default=0,
+    values=(0, 32, 64, 128, 256),
+    rows=(1, 4),
+)
+GEMV_WEIGHT_ROWS = Parameter(
+    "matmul.portable.gemv_weight_rows",
+    "rows of weights that such a group reads at once",
+    default=4,
+    values=(1, 2, 4, 8),
+    rows=(1, 4),
+)
+GEMM_ITEMS_N = Parameter(
+    "matmul.portable.gemm_items_n",
+    "work-items of a tile's group along the weights; along the activations there are 8",
+    default=8,
+    values=(8, 16),
+    rows=(64, 256),
+)
+GEMM_SMALL_ROWS = Parameter(
+    "matmul.portable.gemm_small_rows",
+    "up to so many rows of activations tiles have 32 of them, else 64; groups of 64 only",
+    default=4 * _ITEMS_T,
+    values=(0, 4 * _ITEMS_T, 8 * _ITEMS_T, 16 * _ITEMS_T),
+    rows=(24, 64, 96),
+)
+PARAMETERS = (GEMV_GROUP, GEMV_WEIGHT_ROWS, GEMM_ITEMS_N, GEMM_SMALL_ROWS)
 
 
 @dataclass(frozen=True)
@@ -34,7 +65,7 @@ class Gemv(Method):
 
     Attributes:
         reduction: how a group adds up, None chooses: subgroups and warps where a GPU has them.
-        group: work-items of a group; None is 64, and 256 where a GPU would lack items otherwise.
+        group: work-items of a group; None is what the device's parameters say.
     """
 
     reduction: Reduction | None = None
@@ -51,17 +82,17 @@ class Gemv(Method):
         """Queue the kernel."""
         T, N, D = sizes
         runtime = x.runtime
-        groups, group = ceil_div(N, _GEMV_WEIGHT_ROWS), self.group or GROUP
-        few = groups * GROUP < _ITEMS_PER_UNIT * runtime.compute_units and T <= _WIDE_ROWS
-        if self.group is None and few and runtime.wide_groups:
-            group = WIDE_GROUP
+        tile_t = next(t for t in (1, 2, 4, GEMV_ROWS) if t >= T)
+        weight_rows = value(runtime.tuning, GEMV_WEIGHT_ROWS)
+        groups = ceil_div(N, weight_rows)
+        group = self.group or _gemv_group(runtime, groups, weight_rows, tile_t)
         kernel = runtime.kernel(
             "matmul_gemv.cl",
             "matmul_gemv",
             ARGUMENTS + "u",
             GROUP=group,
-            ROWS=_GEMV_WEIGHT_ROWS,
-            TILE_T=next(t for t in (1, 2, 4, GEMV_ROWS) if t >= T),
+            ROWS=weight_rows,
+            TILE_T=tile_t,
             ALIGNED=aligned(segment, D),
             REDUCE=_REDUCE[self.reduction or default_reduction(runtime)],
         )
@@ -74,10 +105,11 @@ class Gemm(Method):
     """Many rows of activations: work-groups share tiles of both through local memory.
 
     Attributes:
-        items_n: work-items of a group along N, 8 or 16; along T there are 8.
+        items_n: work-items of a group along N, 8 or 16, None is what the device's parameters say;
+            along T there are 8.
     """
 
-    items_n: int = 8
+    items_n: int | None = None
 
     def launch(
         self,
@@ -89,21 +121,37 @@ class Gemm(Method):
     ) -> None:
         """Queue the kernel."""
         T, N, D = sizes
-        side_t = 4 if self.items_n == 8 and 4 * _ITEMS_T >= T else 8
-        kernel = x.runtime.kernel(
+        runtime = x.runtime
+        items_n = self.items_n or value(runtime.tuning, GEMM_ITEMS_N)
+        if items_n * _ITEMS_T > runtime.most_items:
+            items_n = 8
+        side_t = 4 if items_n == 8 and value(runtime.tuning, GEMM_SMALL_ROWS) >= T else 8
+        kernel = runtime.kernel(
             "matmul_gemm.cl",
             "matmul_gemm",
             ARGUMENTS + "u",
-            ITEMS_N=self.items_n,
+            ITEMS_N=items_n,
             SIDE_T=side_t,
             ALIGNED=aligned(segment, D),
         )
         values = arguments(x, segment, product)
         items = (
-            self.items_n * ceil_div(N, self.items_n * _SIDE_N),
+            items_n * ceil_div(N, items_n * _SIDE_N),
             _ITEMS_T * ceil_div(T, _ITEMS_T * side_t),
         )
-        x.runtime.launch(kernel, items, (self.items_n, _ITEMS_T), *values, *sizes, flags)
+        runtime.launch(kernel, items, (items_n, _ITEMS_T), *values, *sizes, flags)
+
+
+def _gemv_group(runtime: Runtime, groups: int, weight_rows: int, tile_t: int) -> int:
+    """Work-items of a group: as many as the device takes, its sums in local memory, of those asked
+    for."""
+    group = value(runtime.tuning, GEMV_GROUP)
+    if not group:
+        few = groups * GROUP < _ITEMS_PER_UNIT * runtime.compute_units and tile_t <= _WIDE_ROWS
+        group = WIDE_GROUP if few and runtime.wide_groups else GROUP
+    while group > runtime.most_items or 4 * (group + 8) * weight_rows * tile_t > _LOCAL_BYTES:
+        group //= 2
+    return group
 
 
 def default_reduction(runtime: Runtime) -> Reduction:

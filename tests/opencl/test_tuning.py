@@ -85,10 +85,21 @@ def test_other_devices_values_are_kept(device: DeviceInfo, files: tuple[Path, Pa
     assert content["vendors"] == {"V": {"a": 1}}
 
 
+def test_every_parameter_is_documented_and_its_default_allowed() -> None:
+    assert len({p.name for p in ops.ALL_PARAMETERS}) == len(ops.ALL_PARAMETERS)
+    for parameter in ops.ALL_PARAMETERS:
+        assert parameter.default in parameter.values
+        assert parameter.values == tuple(sorted(set(parameter.values)))
+        assert parameter.operation in ("matmul", "attention")
+        assert parameter.kernels in ("cpu", "portable", "amx", "mma", "dpas")
+        assert parameter.meaning
+        assert all(rows > 0 for rows in parameter.rows)
+
+
 def test_the_shipped_values() -> None:
     content = json.loads(tuning._SHIPPED.read_bytes())
     assert tuning._problem(content) is None
-    known = {p.name: p for p in ops.all_parameters()}
+    known = {p.name: p for p in ops.ALL_PARAMETERS}
     for values in (*content["devices"].values(), *content["vendors"].values()):
         for name, chosen in values.items():
             assert chosen in known[name].values

@@ -1,6 +1,7 @@
 """matmul by the kernels for tensor cores, whose operations are emulated: test_matmul's cases."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from cl_llama.errors import KernelBuildError
 from cl_llama.opencl import nvidia
 from cl_llama.opencl.runtime import Runtime
 from cl_llama.ops import Product
-from cl_llama.ops.matmul_mma import LARGE, MIDDLE, SMALL, GemmMma, Tiles
+from cl_llama.ops.matmul_mma import FILL, LARGE, MIDDLE, SMALL, GemmMma, Tiles, choose_tiles
 from tests import reference
 from tests.ops import test_matmul
 from tests.ops.guarded import assert_close
@@ -82,6 +83,13 @@ def test_the_check_does_not_build_elsewhere(runtime: Runtime) -> None:
         pytest.skip("its driver builds it")
     with pytest.raises(KernelBuildError):
         nvidia.check(runtime)
+
+
+@pytest.mark.parametrize(("fill", "tiles"), [(50, LARGE), (100, MIDDLE), (400, SMALL)])
+def test_tiles_are_enough(fill: int, tiles: dict[int, Tiles]) -> None:
+    """There are 64 large ones, 256 of the middle size, and 1024 small ones."""
+    device = SimpleNamespace(compute_units=100, tuning={FILL.name: fill})
+    assert choose_tiles(device, 1, 512, 2048) is tiles[1]
 
 
 def test_tiles_fit_and_divide() -> None:
