@@ -122,3 +122,12 @@ def test_tiles_are_large_where_they_are_enough() -> None:
         assert method._choose_tiles(device, 512, 4096) == tiles
         assert method._choose_tiles(device, 512, 24) == SMALL
         assert method._choose_tiles(device, 9, 151936) == SMALL
+
+
+def test_it_is_chosen_for_many_rows(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["cl_llama.ops.matmul"]
+    monkeypatch.setattr(module, "matrix_subgroup", lambda device: 16)
+    monkeypatch.setattr(runtime, "matrix_unit", "dpas")
+    assert module.choose(runtime, "portable", "high", 64) == GemmDpas(16, 2)
+    assert module.choose(runtime, "portable", "fast", 64) == GemmDpas(16, 1)
+    assert not isinstance(module.choose(runtime, "portable", "high", 1), GemmDpas)
