@@ -32,11 +32,52 @@ GEMV_STREAM_ROWS = Parameter(
 )
 MOST_FEW_ROWS = 32
 """Up to so many rows of activations `FewRowsCpu` takes."""
-_FEW_TILE_T, _FEW_TILE_D, _FEW_ROWS = 6, 256, 8
+FEW_TILE_T = Parameter(
+    "matmul.cpu.few_tile_rows",
+    "rows of activations in a register tile of a few rows' product, at most",
+    default=6,
+    values=(4, 5, 6),
+    rows=(12, 20, 32),
+)
+FEW_TILE_D = Parameter(
+    "matmul.cpu.few_columns",
+    "columns of a piece of the weights that is widened once for a few rows",
+    default=256,
+    values=(128, 256, 512),
+    rows=(8, 16, 32),
+)
+FEW_ROWS = Parameter(
+    "matmul.cpu.few_weight_rows",
+    "rows of weights of a work-item that a few rows of activations meet",
+    default=8,
+    values=(4, 8, 16),
+    rows=(8, 16, 32),
+)
 PANEL = 64
 """Rows of activations that are packed together."""
-_GEMM_TILE_D, _GEMM_TILE_N = 128, 384
-_GEMM_DEFINES = {"TILE_D": _GEMM_TILE_D, "TILE_N": _GEMM_TILE_N}
+GEMM_TILE_D = Parameter(
+    "matmul.cpu.gemm_columns",
+    "columns of a block of the weights that is widened once for many rows",
+    default=128,
+    values=(64, 128, 256),
+    rows=(64, 256),
+)
+GEMM_TILE_N = Parameter(
+    "matmul.cpu.gemm_weight_rows",
+    "rows of weights of such a block, at most",
+    default=384,
+    values=(96, 192, 288, 384),
+    rows=(64, 256),
+)
+PARAMETERS = (
+    GEMV_STREAMS,
+    GEMV_STREAM_ROWS,
+    FEW_TILE_T,
+    FEW_TILE_D,
+    FEW_ROWS,
+    GEMM_TILE_D,
+    GEMM_TILE_N,
+)
 _ROWS_STEP = 16
 """Blocks of weights are whole vectors."""
 _BLOCK_ROWS_COST = 10
@@ -112,7 +153,7 @@ class FewRowsCpu(Method):
         runtime = x_TD.runtime
         steps = ceil_div(D, 16)
         packed = runtime.scratch("packed_rows", (steps, T, 16), np.float32)
-        kernel = runtime.kernel("matmul_few_cpu.cl", "pack_few", "bbuu", **self._defines(T))
+        kernel = runtime.kernel("matmul_few_cpu.cl", "pack_few", "bbuu", **_few_defines(runtime, T))
         runtime.launch(kernel, (steps,), (1,), x_TD, packed, T, D)
         return packed
 
@@ -127,21 +168,21 @@ class FewRowsCpu(Method):
         """Queue the kernel."""
         T, N, _ = sizes
         runtime = x.runtime
-        defines = self._defines(T)
+        defines = _few_defines(runtime, T)
         kernel = runtime.kernel("matmul_few_cpu.cl", "matmul_few", ARGUMENTS + "u", **defines)
-        items = ceil_div(N, _FEW_ROWS)
+        items = ceil_div(N, defines["ROWS"])
         values = arguments(x, segment, product)
         runtime.launch(kernel, (items,), (1,), *values, *sizes, flags)
 
-    def _defines(self, T: int) -> dict[str, int]:
-        tile_t = ceil_div(T, ceil_div(T, _FEW_TILE_T))
-        most = ceil_div(MOST_FEW_ROWS, tile_t) * tile_t
-        return {
-            "TILE_T": tile_t,
-            "MAX_T": most,
-            "TILE_D": _FEW_TILE_D,
-            "ROWS": _FEW_ROWS,
-        }
+
+def _few_defines(runtime: Runtime, T: int) -> dict[str, int]:
+    tile_t = ceil_div(T, ceil_div(T, value(runtime.tuning, FEW_TILE_T)))
+    return {
+        "TILE_T": tile_t,
+        "MAX_T": ceil_div(MOST_FEW_ROWS, tile_t) * tile_t,
+        "TILE_D": value(runtime.tuning, FEW_TILE_D),
+        "ROWS": value(runtime.tuning, FEW_ROWS),
+    }
 
 
 class GemmCpu(Method):
@@ -153,7 +194,7 @@ class GemmCpu(Method):
         runtime = x_TD.runtime
         shape = packed_shape(T, D)
         packed = runtime.scratch("packed_rows", shape, np.float32)
-        kernel = runtime.kernel("matmul_gemm_cpu.cl", "pack_rows", "bbuu", **_GEMM_DEFINES)
+        kernel = runtime.kernel("matmul_gemm_cpu.cl", "pack_rows", "bbuu", **_gemm_defines(runtime))
         runtime.launch(kernel, (shape[0], shape[1] // 16), (1, 1), x_TD, packed, T, D)
         return packed
 
@@ -168,17 +209,16 @@ class GemmCpu(Method):
         """Queue the kernel."""
         T, N, _ = sizes
         runtime = x.runtime
-        division = _divide(runtime.compute_units, T, N, _GEMM_TILE_N)
-        kernel = runtime.kernel(
-            "matmul_gemm_cpu.cl", "matmul_gemm", ARGUMENTS + "buuu", **_GEMM_DEFINES
-        )
+        defines = _gemm_defines(runtime)
+        division = _divide(runtime.compute_units, T, N, defines["TILE_N"])
+        kernel = runtime.kernel("matmul_gemm_cpu.cl", "matmul_gemm", ARGUMENTS + "buuu", **defines)
         runtime.launch(
             kernel,
             division.items,
             (1, 1),
             *arguments(x, segment, product),
             *sizes,
-            _sums(runtime, division),
+            _sums(runtime, division, defines["TILE_N"]),
             division.rows_per_block,
             division.tokens_per_item,
             flags,
@@ -199,10 +239,11 @@ def gated_gemm(
     T, N, D = sizes
     runtime = packed.runtime
     hidden = runtime.scratch("packed_hidden", packed_shape(T, N), np.float32)
-    division = _divide(runtime.compute_units, T, N, _GEMM_TILE_N // 2)
+    defines = _gemm_defines(runtime)
+    division = _divide(runtime.compute_units, T, N, defines["TILE_N"] // 2)
     bias_gate, bias_up = biases or (hidden, hidden)
     types = "bll" + "bll" + "bbbb" + "uuu" + "buuu"
-    kernel = runtime.kernel("matmul_gemm_cpu.cl", "matmul_gated", types, **_GEMM_DEFINES)
+    kernel = runtime.kernel("matmul_gemm_cpu.cl", "matmul_gated", types, **defines)
     runtime.launch(
         kernel,
         division.items,
@@ -216,7 +257,7 @@ def gated_gemm(
         T,
         N,
         D,
-        _sums(runtime, division),
+        _sums(runtime, division, defines["TILE_N"]),
         division.rows_per_block,
         division.tokens_per_item,
         BIAS * (biases is not None),
@@ -247,9 +288,16 @@ def _divide(units: int, T: int, N: int, most_rows: int) -> _Division:
     return _Division((columns, ceil_div(T, tokens)), rows, tokens)
 
 
-def _sums(runtime: Runtime, division: _Division) -> DeviceArray:
+def _gemm_defines(runtime: Runtime) -> dict[str, int]:
+    return {
+        "TILE_D": value(runtime.tuning, GEMM_TILE_D),
+        "TILE_N": value(runtime.tuning, GEMM_TILE_N),
+    }
+
+
+def _sums(runtime: Runtime, division: _Division, tile_n: int) -> DeviceArray:
     columns, parts = division.items
-    shape = (columns * parts, division.tokens_per_item // PANEL, _GEMM_TILE_N, PANEL)
+    shape = (columns * parts, division.tokens_per_item // PANEL, tile_n, PANEL)
     return runtime.scratch("gemm_sums", shape, np.float32)
 
 
@@ -265,4 +313,4 @@ def matmul_scratch_bytes(units: int, T: int, D: int, F: int) -> int:
     """
     items = _ITEMS_PER_UNIT * units * ceil_div(T, PANEL)
     packed = sum(math.prod(packed_shape(T, width)) for width in (D, F))
-    return 4 * (packed + items * _GEMM_TILE_N * PANEL)
+    return 4 * (packed + items * max(GEMM_TILE_N.values) * PANEL)

@@ -6,8 +6,7 @@ from cl_llama.ops import attention_parameters, matmul_cpu, matmul_mma, matmul_po
 from cl_llama.ops.matmul import CROSSOVERS
 
 ALL_PARAMETERS: tuple[Parameter, ...] = (
-    matmul_cpu.GEMV_STREAMS,
-    matmul_cpu.GEMV_STREAM_ROWS,
+    *matmul_cpu.PARAMETERS,
     *matmul_portable.PARAMETERS,
     *matmul_mma.PARAMETERS,
     *CROSSOVERS,
