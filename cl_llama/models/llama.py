@@ -153,7 +153,7 @@ class Llama:
                 cache,
                 adjacent=config.rope.pairing == "adjacent",
             )
-            ops.attention(q_THK, cache, step.attention, a_THK, window=window)
+            ops.attention(q_THK, cache, step.attention, a_THK, window=window, precision=precision)
             ops.matmul(a, w.o, x_TD, w.o_bias, accumulate=True, family=family, precision=precision)
 
             norm = ops.Norm(w.ffn_norm, eps)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from cl_llama.opencl.profile import Work
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.opencl.tuning import value
+from cl_llama.ops import attention_mma, attention_portable
 from cl_llama.ops import attention_parameters as tunable
-from cl_llama.ops import attention_portable
 from cl_llama.ops.attention_portable import PortablePlan
+from cl_llama.ops.matmul import Precision
 from cl_llama.ops.shapes import ceil_div, expect
 
 BLOCK = 32
@@ -142,6 +143,7 @@ def plan_attention(
     upload = upload or runtime.from_numpy
     heads = n_heads // n_kv_heads
     if (family or runtime.family) == "portable":
+        mma_rows = attention_mma.ROWS if attention_mma.suits(runtime, head_dim) else None
         return AttentionPlan(
             tile_spans=tuple(span for span in spans if span[0] > 1),
             few_spans=tuple(span for span in spans if span[0] == 1),
@@ -151,7 +153,9 @@ def plan_attention(
             item_rows=0,
             merges=None,
             partials=0,
-            portable=attention_portable.plan(runtime, spans, heads, n_kv_heads, head_dim, upload),
+            portable=attention_portable.plan(
+                runtime, spans, heads, n_kv_heads, head_dim, upload, mma_rows
+            ),
         )
     tuning = runtime.tuning
     item_rows = ceil_div(heads, ceil_div(heads, value(tuning, tunable.ITEM_ROWS)))
@@ -276,12 +280,14 @@ def attention(
     out_THK: DeviceArray,
     *,
     window: int | None = None,
+    precision: Precision = "high",
 ) -> None:
     """Causal grouped-query attention of new tokens over their sequences' cached positions.
 
     out[t, h] = softmax over s of (q[t, h] . k[s, g] / sqrt(K)) times v[s, g] with g = h / (H / G);
     the token at position p sees s <= p, and s > p - window where a window is given. q and out are
-    f32 and different arrays; nothing of size T x S is stored.
+    f32 and different arrays; nothing of size T x S is stored. Under "fast", matrix units take
+    queries, keys, weights and values in one pass.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -332,7 +338,12 @@ def attention(
         inputs = (q_THK, cache.keys, cache.values, plan.block_tables_BW)
         if plan.portable.tiles is not None:
             announce(plan.tile_spans)
-            attention_portable.attend_tiles(inputs, plan.portable.tiles, out_THK, window or 0)
+            if attention_mma.suits(runtime, K):
+                attention_mma.attend_tiles(
+                    inputs, plan.portable.tiles, out_THK, window or 0, precision
+                )
+            else:
+                attention_portable.attend_tiles(inputs, plan.portable.tiles, out_THK, window or 0)
         if plan.portable.chunks is not None:
             announce(plan.few_spans)
             attention_portable.attend_chunks(inputs, plan.portable, out_THK, window or 0)

@@ -45,6 +45,7 @@ def plan(
     n_kv_heads: int,
     head_dim: int,
     upload: Callable[[NDArray[np.int32]], DeviceArray],
+    tile_rows: int | None = None,
 ) -> PortablePlan:
     """Divide a step's queries into tiles, and the contexts of single ones into chunks.
 
@@ -55,10 +56,11 @@ def plan(
         n_kv_heads: G.
         head_dim: K.
         upload: brings the plan's arrays to the device.
+        tile_rows: most rows of a tile; None is as many as `attend_tiles` takes.
     """
     tiles: list[tuple[int, ...]] = []
     singles: list[tuple[int, int, int]] = []
-    token, most = 0, _rows(runtime, head_dim)
+    token, most = 0, tile_rows or _rows(runtime, head_dim)
     for sequence, (count, position) in enumerate(spans):
         rows = count * heads_per_kv
         if count == 1:

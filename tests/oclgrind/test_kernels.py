@@ -64,7 +64,8 @@ def test_no_invalid_access_and_no_race(tmp_path: Path, family: str) -> None:
 
 def test_tensor_core_kernels(tmp_path: Path) -> None:
     """The tensor cores' operations are emulated; copies of tiles do not overtake each other."""
-    tests = ["-m", "pytest", "-q", "tests/ops/test_matmul_mma.py", "-k", "33 and 40 and 32x32"]
+    files = ["tests/ops/test_matmul_mma.py", "tests/ops/test_attention_mma.py"]
+    tests = ["-m", "pytest", "-q", *files, "-k", "33 and 40 and 32x32 or tiny"]
     simulation.run(tests, tmp_path / "log", races=True).assert_clean()
 
 

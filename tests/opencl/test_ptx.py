@@ -42,6 +42,10 @@ CASES = [
     ("matmul_gemm", {"ALIGNED": 1}, 168),
     ("attention_prefill", {"K": 128}, 168),
     ("attention_decode", {"K": 128, "HEADS": 8}, 168),
+    ("attention_mma", {"K": 64, "PARTS": 2}, 168),
+    ("attention_mma", {"K": 128, "PARTS": 1}, 168),
+    ("attention_mma", {"K": 128, "PARTS": 2}, 255),
+    ("attention_mma", {"K": 256, "PARTS": 2}, 255),
 ]
 
 

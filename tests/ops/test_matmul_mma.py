@@ -32,17 +32,6 @@ OWN_CASES = [
 ]
 
 
-@pytest.fixture
-def emulating(runtime: Runtime) -> Runtime:
-    """A device whose compiler is known to get barriers in nested loops right.
-
-    PoCL 3.0 and 3.1 compute some of the emulation wrongly, and llvmpipe takes minutes for it.
-    """
-    if not (runtime.device.platform.startswith("Intel") or runtime.device.type == "simulator"):
-        pytest.skip("the emulation is not for this compiler")
-    return runtime
-
-
 @pytest.mark.parametrize("tiles", TILES)
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("case", CASES + OWN_CASES, ids=str)
