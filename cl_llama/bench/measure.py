@@ -1,7 +1,7 @@
 """Runs the cases of a bench in turn, with the device's limits measured in between.
 
 The speed of a machine drifts, so every repetition of a case has measurements of the limits beside
-it, and repetitions of different cases alternate. A case's roof is made of the best of its own.
+it, and repetitions of different cases alternate. Each is held against the best of its own limits.
 """
 
 import statistics
@@ -68,35 +68,54 @@ def cache_positions(cases: Sequence[Case], block_size: int) -> int:
     return max(-(-c.positions // block_size) * block_size * c.batch for c in cases)
 
 
+@dataclass(frozen=True)
+class Repetition:
+    """Of a case: tokens a second, and the limits measured before, between and after its steps."""
+
+    tokens_per_s: float
+    samples: Sequence[Sample]
+
+
 @dataclass
 class Measured:
-    """A case's repetitions and the limits measured beside them."""
+    """A case's repetitions."""
 
     case: Case
-    tokens_per_s: list[float] = field(default_factory=list)
-    """One of each repetition."""
-    samples: list[Sample] = field(default_factory=list)
+    repetitions: list[Repetition] = field(default_factory=list)
+
+    @property
+    def rates(self) -> list[float]:
+        """Tokens a second of each repetition."""
+        return [repetition.tokens_per_s for repetition in self.repetitions]
 
     @property
     def median(self) -> float:
         """Tokens a second."""
-        return statistics.median(self.tokens_per_s)
+        return statistics.median(self.rates)
 
     @property
     def limits(self) -> Sample:
         """The best measured beside the case."""
-        return best(self.samples)
+        return best([sample for repetition in self.repetitions for sample in repetition.samples])
 
     def roof(self, config: ModelConfig) -> float:
-        """Tokens a second that the limits allow."""
-        limits = self.limits
-        seconds = self.case.cost(config).seconds(limits.bytes_per_s, limits.flops_per_s)
-        return self.case.tokens_per_step / seconds
+        """Tokens a second that the limits allow: the median of the repetitions."""
+        return statistics.median(self._roofs(config))
+
+    def share(self, config: ModelConfig) -> float:
+        """Of its roof that a repetition reaches: their median."""
+        roofs = self._roofs(config)
+        return statistics.median(rate / roof for rate, roof in zip(self.rates, roofs, strict=True))
 
     def bound_by(self, config: ModelConfig) -> str:
         """The limit that the roof is made of: "bandwidth" or "fma"."""
         limits = self.limits
         return self.case.cost(config).bound_by(limits.bytes_per_s, limits.flops_per_s)
+
+    def _roofs(self, config: ModelConfig) -> list[float]:
+        cost, tokens = self.case.cost(config), self.case.tokens_per_step
+        limits = [best(repetition.samples) for repetition in self.repetitions]
+        return [tokens / cost.seconds(each.bytes_per_s, each.flops_per_s) for each in limits]
 
 
 def measure(
@@ -120,25 +139,24 @@ def measure(
     for _ in range(repetitions):
         for result in results:
             on_step(result.case.name)
-            _repeat(model, result, roofs)
+            result.repetitions.append(_repeat(model, result.case, roofs))
     return results
 
 
-def _repeat(model: Model, result: Measured, roofs: Roofs) -> None:
-    """One repetition, with the limits measured before, after and between the steps."""
+def _repeat(model: Model, case: Case, roofs: Roofs) -> Repetition:
+    samples: list[Sample] = []
     sampled_at = 0.0
 
     def sample() -> None:
         nonlocal sampled_at
         if time.perf_counter() - sampled_at > _SAMPLE_SECONDS:
-            result.samples.append(roofs.measure())
+            samples.append(roofs.measure())
             sampled_at = time.perf_counter()
 
     sample()
-    case = result.case
     seconds = _seconds(model, case, sample, case.tokens)
-    result.samples.append(roofs.measure())
-    result.tokens_per_s.append(case.batch * case.tokens / seconds)
+    samples.append(roofs.measure())
+    return Repetition(case.batch * case.tokens / seconds, samples)
 
 
 def _seconds(model: Model, case: Case, between: Callable[[], None], tokens: int) -> float:

@@ -85,8 +85,8 @@ def _draw_side(
         x = [at(point) for point in points]
         medians = [point.median for point in points]
         spread = [
-            [point.median - min(point.tokens_per_s) for point in points],
-            [max(point.tokens_per_s) - point.median for point in points],
+            [point.median - min(point.rates) for point in points],
+            [max(point.rates) - point.median for point in points],
         ]
         colour = f"C{number}"
         axes.errorbar(x, medians, yerr=spread, color=colour, marker="o", capsize=3, label=name)

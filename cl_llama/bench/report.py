@@ -28,7 +28,7 @@ class Report:
     @property
     def limits(self) -> Sample:
         """The best of the whole run."""
-        return best([sample for result in self.results for sample in result.samples])
+        return best([result.limits for result in self.results])
 
     def as_json(self) -> dict[str, Any]:
         """Everything; rates in tokens, 1e9 bytes and 1e9 FLOPs a second."""
@@ -55,18 +55,18 @@ class Report:
 
     def _result(self, result: Measured) -> dict[str, Any]:
         config = self.subject.model.config
-        roof, limits = result.roof(config), result.limits
+        limits = result.limits
         return {
             "test": result.case.name,
             "batch": result.case.batch,
             "depth": result.case.depth,
             "tokens_per_s": _rounded(result.median),
-            "roof_share": _rounded(result.median / roof),
+            "roof_share": _rounded(result.share(config)),
             "roof": result.bound_by(config),
-            "roof_tokens_per_s": _rounded(roof),
-            "tokens_per_s_min": _rounded(min(result.tokens_per_s)),
-            "tokens_per_s_max": _rounded(max(result.tokens_per_s)),
-            "repetitions": [_rounded(rate) for rate in result.tokens_per_s],
+            "roof_tokens_per_s": _rounded(result.roof(config)),
+            "tokens_per_s_min": _rounded(min(result.rates)),
+            "tokens_per_s_max": _rounded(max(result.rates)),
+            "repetitions": [_rounded(rate) for rate in result.rates],
             "bandwidth_gb_s": _rounded(limits.bytes_per_s / 1e9),
             "gflops_roof": _rounded(limits.flops_per_s / 1e9),
         }
@@ -113,15 +113,14 @@ class Report:
         config = self.subject.model.config
         names = {"bandwidth": "reading", "fma": "arithmetic"}
         for result in self.results:
-            roof = result.roof(config)
             table.add_row(
                 result.case.name,
                 str(result.case.batch),
                 str(result.case.depth),
                 _rate(result.median),
-                f"{_rate(min(result.tokens_per_s))}-{_rate(max(result.tokens_per_s))}",
-                _rate(roof),
-                f"{result.median / roof:.2f}",
+                f"{_rate(min(result.rates))}-{_rate(max(result.rates))}",
+                _rate(result.roof(config)),
+                f"{result.share(config):.2f}",
                 names[result.bound_by(config)],
             )
         return table

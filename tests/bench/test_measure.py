@@ -3,7 +3,7 @@
 import pytest
 
 from cl_llama.bench import measure as module
-from cl_llama.bench.measure import Case, Measured, cache_positions, measure, plan
+from cl_llama.bench.measure import Case, Measured, Repetition, cache_positions, measure, plan
 from cl_llama.bench.roofs import Sample
 from cl_llama.bench.shapes import SHAPES
 
@@ -59,19 +59,21 @@ def test_repetitions_alternate(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ran == ["pp50", "tg2", "pp50", "tg8", "pp50", "tg8"]
     assert len(shown) == len(ran)
     assert [result.case for result in results] == cases
-    assert results[0].tokens_per_s == pytest.approx([100.0] * 2)
-    assert results[1].tokens_per_s == pytest.approx([30.0] * 2)
-    assert all(len(result.samples) >= 4 for result in results)
-    assert sum(len(result.samples) for result in results) == roofs.measured
+    assert results[0].rates == pytest.approx([100.0] * 2)
+    assert results[1].rates == pytest.approx([30.0] * 2)
+    assert all(len(r.samples) >= 2 for result in results for r in result.repetitions)
+    assert sum(len(r.samples) for result in results for r in result.repetitions) == roofs.measured
 
 
-def test_the_roof_is_made_of_the_best_limits_of_its_own_case() -> None:
-    samples = [Sample(10e9, 300e9), Sample(20e9, 100e9)]
-    decode = Measured(Case("tg", 16, 1, 0), [5.0, 9.0, 7.0], samples)
+def test_a_repetition_is_held_against_the_best_limits_of_its_own() -> None:
+    slow, fast = [Sample(5e9, 300e9), Sample(10e9, 100e9)], [Sample(20e9, 100e9)]
+    rates = [(3.0, slow), (7.0, fast), (4.0, slow)]
+    decode = Measured(Case("tg", 16, 1, 0), [Repetition(*rate) for rate in rates])
     step_bytes = 2 * (22 * (2048 * (2048 * 2 + 512) + 3 * 2048 * 5632) + 32000 * 2048)
-    assert decode.median == 7.0
+    assert decode.median == 4.0
     assert decode.bound_by(CONFIG) == "bandwidth"
-    assert decode.roof(CONFIG) == pytest.approx(20e9 / step_bytes, rel=2e-3)
-    prefill = Measured(Case("pp", 512, 1, 0), [1.0], samples)
+    assert decode.roof(CONFIG) == pytest.approx(10e9 / step_bytes, rel=2e-3)
+    assert decode.share(CONFIG) == pytest.approx(7.0 / (20e9 / step_bytes), rel=2e-3)
+    prefill = Measured(Case("pp", 512, 1, 0), [Repetition(1.0, slow)])
     assert prefill.bound_by(CONFIG) == "fma"
     assert prefill.roof(CONFIG) == pytest.approx(300e9 / 2 / 0.969e9, rel=0.05)
