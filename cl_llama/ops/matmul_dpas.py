@@ -5,13 +5,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray, Runtime
+from cl_llama.opencl.tuning import Parameter, value
 from cl_llama.ops.matmul_method import ARGUMENTS, Method, Product, arguments
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
 
 _ROWS, _TILE_D, _PACK_GROUP = 8, 32, 64
-_SUBGROUPS_PER_UNIT = 2
-"""Subgroups that keep a compute unit's matrix engine busy while others wait for memory."""
+FILL = Parameter(
+    "matmul.dpas.fill",
+    "subgroups that there have to be of large tiles, in percent of the compute units",
+    default=200,
+    values=(50, 100, 200, 400),
+    rows=(32, 128, 512),
+)
+PARAMETERS = (FILL,)
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ class GemmDpas(Method):
         """Large ones if they are enough for every compute unit, and if the rows fill them."""
         tiles = LARGE[self.subgroup, self.parts]
         along_n, along_t = ceil_div(N, _ROWS * tiles.n), ceil_div(T, self.subgroup * tiles.t)
-        enough = along_n * along_t >= _SUBGROUPS_PER_UNIT * runtime.compute_units
+        enough = 100 * along_n * along_t >= value(runtime.tuning, FILL) * runtime.compute_units
         return tiles if enough and along_t >= tiles.groups_t else SMALL
 
     def _defines(self, tiles: Tiles, whole: int) -> dict[str, int]:

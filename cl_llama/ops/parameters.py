@@ -2,13 +2,14 @@
 
 from cl_llama.opencl.runtime import Runtime
 from cl_llama.opencl.tuning import Parameter
-from cl_llama.ops import attention_parameters, matmul_cpu, matmul_mma, matmul_portable
+from cl_llama.ops import attention_parameters, matmul_cpu, matmul_dpas, matmul_mma, matmul_portable
 from cl_llama.ops.matmul import CROSSOVERS
 
 ALL_PARAMETERS: tuple[Parameter, ...] = (
     *matmul_cpu.PARAMETERS,
     *matmul_portable.PARAMETERS,
     *matmul_mma.PARAMETERS,
+    *matmul_dpas.PARAMETERS,
     *CROSSOVERS,
     *attention_parameters.PARAMETERS,
 )

@@ -11,7 +11,7 @@ from cl_llama.errors import KernelBuildError
 from cl_llama.opencl import intel
 from cl_llama.opencl.runtime import Runtime
 from cl_llama.ops import Product
-from cl_llama.ops.matmul_dpas import LARGE, SMALL, GemmDpas, Tiles
+from cl_llama.ops.matmul_dpas import FILL, LARGE, SMALL, GemmDpas, Tiles
 from tests import reference
 from tests.ops import test_matmul
 from tests.ops.guarded import assert_close
@@ -118,8 +118,11 @@ def test_absence(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tiles_are_large_where_they_are_enough() -> None:
     for (subgroup, parts), tiles in LARGE.items():
         method = GemmDpas(subgroup, parts)
-        device = SimpleNamespace(compute_units=128)
+        device = SimpleNamespace(compute_units=128, tuning={})
         assert method._choose_tiles(device, 512, 4096) == tiles
+        subgroups = -(-4096 // (8 * tiles.n)) * 512 // (subgroup * tiles.t)
+        third = SimpleNamespace(compute_units=subgroups // 3, tuning={FILL.name: 400})
+        assert method._choose_tiles(third, 512, 4096) == SMALL
         assert method._choose_tiles(device, 512, 24) == SMALL
         assert method._choose_tiles(device, 9, 151936) == SMALL
 
