@@ -47,19 +47,19 @@ class Unit:
 
     `absence` says why a device cannot have it, `permission` why this process may not use it and
     `check` what it computed wrongly; None from each is what is hoped for. Only `check`, with the
-    kernel of `check_file`, executes its instructions.
+    kernels of `check_files`, executes its instructions.
     """
 
     absence: Callable[[DeviceInfo], str | None]
     permission: Callable[[], str | None]
     check: Callable[["Runtime"], str | None]
-    check_file: str
+    check_files: tuple[str, ...]
 
 
 UNITS: dict[MatrixUnit, Unit] = {
-    "amx": Unit(amx.absence, amx.permission, amx.check, "check_amx.cl"),
-    "mma": Unit(nvidia.absence, lambda: None, nvidia.check, "matmul_mma.cl"),
-    "dpas": Unit(intel.absence, lambda: None, intel.check, "matmul_dpas.cl"),
+    "amx": Unit(amx.absence, amx.permission, amx.check, ("check_amx.cl",)),
+    "mma": Unit(nvidia.absence, lambda: None, nvidia.check, ("matmul_mma.cl", "attention_mma.cl")),
+    "dpas": Unit(intel.absence, lambda: None, intel.check, ("matmul_dpas.cl",)),
 }
 
 
@@ -128,8 +128,8 @@ def distrust(name: MatrixUnit, device: DeviceInfo, reason: str) -> None:
 
 
 def _key(name: MatrixUnit, device: DeviceInfo) -> str:
-    source = expand_includes(kernels_dir(), UNITS[name].check_file)
-    return cache_key(device, source, (name, platform.release()))
+    sources = [expand_includes(kernels_dir(), file) for file in UNITS[name].check_files]
+    return cache_key(device, "".join(sources), (name, platform.release()))
 
 
 def _finding(name: MatrixUnit, reason: str) -> Finding:

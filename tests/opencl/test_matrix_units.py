@@ -31,7 +31,7 @@ DEVICE = DeviceInfo(
     is_default=True,
     handle=None,
 )
-HERE = Unit(lambda device: None, lambda: None, lambda runtime: None, "check_amx.cl")
+HERE = Unit(lambda device: None, lambda: None, lambda runtime: None, ("check_amx.cl",))
 WORKS = Finding("amx", "works")
 
 

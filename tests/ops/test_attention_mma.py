@@ -1,11 +1,13 @@
 """Attention by the kernel for emulated tensor cores: test_attention's cases, and its own."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cl_llama import ops
+from cl_llama.opencl import nvidia
 from cl_llama.opencl.runtime import Runtime
 from cl_llama.ops import attention_mma
 from tests import reference
@@ -44,6 +46,23 @@ def test_fast(emulated: Runtime, case: Case, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(ops, "attention", partial(ops.attention, precision="fast"))
     monkeypatch.setattr(test_attention, "TOLERANCE", FAST_TOLERANCE)
     test_attention.test_attention(emulated, "portable", case)
+
+
+def test_the_check_sees_wrong_attention(
+    emulating: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shown by a window that it does not ask for; test_matmul_mma has the check pass."""
+    launch = emulating.launch
+
+    def narrowed(kernel: Any, items: Any, local: Any, *arguments: Any) -> None:
+        if kernel.function_name == "attention_mma":
+            *others, window, scale = arguments
+            assert window == 0
+            arguments = (*others, 40, scale)
+        launch(kernel, items, local, *arguments)
+
+    monkeypatch.setattr(emulating, "launch", narrowed)
+    assert "attention is wrong by" in (nvidia.check(emulating, emulated=True) or "")
 
 
 def test_scales(emulated: Runtime) -> None:
