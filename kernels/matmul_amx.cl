@@ -11,11 +11,7 @@
 //             global size (ceil(N / (32 * blocks_per_item)), ceil(T / tokens_per_item)), local size (1, 1);
 //             blocks_per_item <= BLOCKS, tokens_per_item a multiple of 32 and <= TOKENS
 //
-// Values and weights are split into bfloat16 parts, each the rounding of what the higher ones leave. Two hold a float16
-// weight exactly. Accumulator: float32. PARTS is how exact the product is:
-//   1  x1 w1                                     both rounded to 8 bits: 2^-9 of the terms
-//   2  x1 w1 + x1 w2 + x2 w1                     2^-17 of the terms
-//   3  x1 w1 + x1 w2 + x2 w1 + x2 w2 + x3 w1     as float32
+// Values and weights are split into bfloat16 parts, as amx.cl says. Accumulator: float32.
 //
 // A work-item walks over blocks of 32 rows of w by TILE_D columns, each against all of its tokens: 32 tokens by 32
 // rows are four accumulators. For a step of 32 columns, the unit takes 16 cycles for a product of tiles, and a tile's
@@ -29,10 +25,8 @@
 // work at once, and the one after it is fetched ahead; an item reads and converts each weight once. With few tokens that
 // is all there is to do: a step then reads 2 KiB of w, and memory bounds the speed.
 
-#include "float16.cl"
-
 #ifndef PARTS
-#define PARTS 2 // bfloat16 numbers a value of x is split into; 1, 2 or 3
+#define PARTS 2 // bfloat16 numbers a value of x is split into, and how exact the product is; 1, 2 or 3
 #endif
 #ifndef PACKED
 #define PACKED PARTS // how many of them are in x_tiles; at least PARTS
@@ -50,19 +44,12 @@
 #define ACCUMULATE 1
 #define BIAS 2
 
-#define TILE 256                       // words of 32 bits in a tile
-#define W_PARTS (PARTS > 1 ? 2 : 1)    // bfloat16 numbers a weight is split into
-#define X_STEP (2 * PACKED * TILE)     // words of x in a step
-#define W_STEP (2 * W_PARTS * TILE)    // words of weights in a step
-#define PIECES (2 + W_PARTS)           // of the conversion of a tile of weights
+#include "amx.cl"
+#include "float16.cl"
 
-// Two vectors of float32 to pairs of bfloat16, rounded to nearest; what is left of them goes into a and b.
-inline uint16 split_pairs(float16 *a, float16 *b) {
-    uint16 high_a = (as_uint16(*a) + 0x8000u) & 0xffff0000u, high_b = (as_uint16(*b) + 0x8000u) & 0xffff0000u;
-    *a -= as_float16(high_a);
-    *b -= as_float16(high_b);
-    return high_a >> 16 | high_b;
-}
+#define X_STEP (2 * PACKED * TILE) // words of x in a step
+#define W_STEP (2 * W_PARTS * TILE) // words of weights in a step
+#define PIECES (2 + W_PARTS)       // of the conversion of a tile of weights
 
 __kernel void pack_amx(__global const float *x_TD, __global uint *x_tiles, uint T, uint D) {
     uint t0 = get_global_id(0) * 32, d0 = get_global_id(1) * 256, d_end = min(d0 + 256, D);
@@ -131,58 +118,6 @@ inline void convert_piece(Block *block, ulong w_stride, float16 *stage) {
 #define STORE_ROW(i) out[i] = e##i;
         REPEAT16(STORE_ROW)
     }
-}
-
-inline void configure(void) {
-    // Palette 1; all eight tiles have 16 rows of 64 bytes.
-    uint config[16] __attribute__((aligned(64))) = {1, 0, 0, 0, 0x00400040, 0x00400040, 0x00400040, 0x00400040,
-                                                    0, 0, 0, 0, 0x10101010, 0x10101010, 0, 0};
-    __asm__ volatile("ldtilecfg (%0)" ::"r"(config) : "memory");
-}
-
-inline void zero_sums(void) {
-    __asm__ volatile("tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3" ::: "memory");
-}
-
-// Four tiles of sums, two side by side, their rows `stride` bytes apart; the lower two at `below`. Any address space.
-#define LOAD_SUMS(sums, below, stride)                                                             \
-    __asm__ volatile("tileloadd (%0,%2,1),%%tmm0\n\ttileloadd 64(%0,%2,1),%%tmm1\n\t"              \
-                     "tileloadd (%1,%2,1),%%tmm2\n\ttileloadd 64(%1,%2,1),%%tmm3" ::"r"(sums),     \
-                     "r"(below), "r"((ulong)(stride))                                              \
-                     : "memory")
-#define STORE_SUMS(sums, below, stride)                                                            \
-    __asm__ volatile("tilestored %%tmm0,(%0,%2,1)\n\ttilestored %%tmm1,64(%0,%2,1)\n\t"            \
-                     "tilestored %%tmm2,(%1,%2,1)\n\ttilestored %%tmm3,64(%1,%2,1)" ::"r"(sums),   \
-                     "r"(below), "r"((ulong)(stride))                                              \
-                     : "memory")
-
-// Tiles 0 to 3 are the sums of tokens (0, 0, 16, 16) and rows of w (0, 16, 0, 16), 4 and 5 values, 6 and 7 weights. A tile
-// of the next operand is loaded as soon as the products with the one before are under way.
-#define LOAD_X(tile, at) "tileloaddt1 " at "(%0,%2,1),%%tmm" tile "\n\t"
-#define LOAD_W(tile, at) "tileloadd " at "(%1,%2,1),%%tmm" tile "\n\t"
-#define PRODUCT(sum, x, w) "tdpbf16ps %%tmm" w ",%%tmm" x ",%%tmm" sum "\n\t"
-#define LOAD(x, below_x, w, below_w) LOAD_X("4", x) LOAD_W("6", w) LOAD_W("7", below_w) LOAD_X("5", below_x)
-#define MULTIPLY PRODUCT("0", "4", "6") PRODUCT("1", "4", "7") PRODUCT("2", "5", "6") PRODUCT("3", "5", "7")
-#define MULTIPLY_LOAD_X(at, below) \
-    PRODUCT("0", "4", "6") PRODUCT("1", "4", "7") LOAD_X("4", at) PRODUCT("2", "5", "6") PRODUCT("3", "5", "7") LOAD_X("5", below)
-#define MULTIPLY_LOAD_W(at, below) \
-    PRODUCT("0", "4", "6") PRODUCT("2", "5", "6") LOAD_W("6", at) PRODUCT("1", "4", "7") PRODUCT("3", "5", "7") LOAD_W("7", below)
-
-// sums += values (32 tokens) times weights (32 rows), 32 columns of both; small products first.
-inline void multiply_step(__global const uint *x, const float16 *w) {
-    ulong stride = 64;
-    __asm__ volatile(LOAD("0", "1024", "0", "1024")
-#if PARTS == 2
-                     MULTIPLY_LOAD_X("2048", "3072")
-                     MULTIPLY_LOAD_W("2048", "3072")
-#elif PARTS == 3
-                     MULTIPLY_LOAD_X("2048", "3072")
-                     MULTIPLY_LOAD_W("2048", "3072")
-                     MULTIPLY_LOAD_X("4096", "5120")
-                     MULTIPLY_LOAD_W("0", "1024")
-#endif
-                     MULTIPLY ::"r"(x), "r"(w), "r"(stride)
-                     : "memory");
 }
 
 // What the sums of 32 tokens by 32 rows of w begin with, where tiles cannot take it from y or the bias as it is.
@@ -264,7 +199,7 @@ __kernel void matmul_amx(__global const half *w_ND, ulong w_offset, ulong w_stri
                 __global const uint *x = x_tiles + ((ulong)g * steps_D + d / 32) * X_STEP;
                 const float16 *w = tiles[(b - 1) % 2];
                 for (uint k = 0; k < steps; k++) {
-                    multiply_step(x, w);
+                    MULTIPLY_STEP(x, w);
                     x += X_STEP;
                     w += W_STEP / 16;
                     for (due += coming.pieces; due >= groups * steps; due -= groups * steps)
@@ -284,5 +219,5 @@ __kernel void matmul_amx(__global const half *w_ND, ulong w_offset, ulong w_stri
         n = coming_n;
         d = coming_d;
     }
-    __asm__ volatile("tilerelease" ::: "memory");
+    release();
 }

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cl_llama.opencl.profile import Work
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.opencl.tuning import value
-from cl_llama.ops import attention_mma, attention_portable
+from cl_llama.ops import attention_amx, attention_mma, attention_portable
 from cl_llama.ops import attention_parameters as tunable
 from cl_llama.ops.attention_portable import PortablePlan
 from cl_llama.ops.matmul import Precision
@@ -166,6 +166,9 @@ def plan_attention(
     wanted = value(tuning, tunable.ITEMS_PER_UNIT) * runtime.compute_units
     divisions = ceil_div(wanted, n_kv_heads * max(1, len(few)))
     least_chunk = value(tuning, tunable.LEAST_CHUNK)
+    if attention_amx.suits(runtime, head_dim):
+        rows_each = [count * heads for count, _ in spans if count > few_tokens]
+        tile_rows = attention_amx.tile_rows(runtime, rows_each, n_kv_heads, head_dim)
     tiles, items, merges = [], [], []
     token = partials = 0
     for sequence, (count, position) in enumerate(spans):
@@ -334,8 +337,8 @@ def attention(
             K**-0.5,
         )
 
+    inputs = (q_THK, cache.keys, cache.values, plan.block_tables_BW)
     if plan.portable is not None:
-        inputs = (q_THK, cache.keys, cache.values, plan.block_tables_BW)
         if plan.portable.tiles is not None:
             announce(plan.tile_spans)
             if attention_mma.suits(runtime, K):
@@ -349,13 +352,16 @@ def attention(
             attention_portable.attend_chunks(inputs, plan.portable, out_THK, window or 0)
     if plan.tiles is not None:
         announce(plan.tile_spans)
-        tiles = plan.tiles.shape[0]
-        launch(
-            *("attention_cpu.cl", "attention", (tiles, G), (1, 1), plan.tiles, out_THK),
-            ROWS=value(runtime.tuning, tunable.TILE_ROWS),
-            STEP=value(runtime.tuning, tunable.STEP),
-            PANEL=_panel(K),
-        )
+        if attention_amx.suits(runtime, K):
+            attention_amx.attend_tiles(inputs, plan.tiles, out_THK, window or 0, precision)
+        else:
+            tiles = plan.tiles.shape[0]
+            launch(
+                *("attention_cpu.cl", "attention", (tiles, G), (1, 1), plan.tiles, out_THK),
+                ROWS=value(runtime.tuning, tunable.TILE_ROWS),
+                STEP=value(runtime.tuning, tunable.STEP),
+                PANEL=_panel(K),
+            )
     if plan.items is not None:
         announce(plan.few_spans)
         partials = runtime.scratch("attention", (max(1, plan.partials), H, K + 2), np.float32)

@@ -14,7 +14,13 @@ pytestmark = pytest.mark.skipif(bool(REASON), reason=str(REASON))
 
 
 @pytest.mark.parametrize(
-    "tests", ["ops/test_matmul_amx.py", "ops/test_self_check.py", "models/test_llama_amx.py"]
+    "tests",
+    [
+        "ops/test_matmul_amx.py",
+        "ops/test_attention_amx.py",
+        "ops/test_self_check.py",
+        "models/test_llama_amx.py",
+    ],
 )
 def test_on_the_emulator(device, tests):
     (name,) = (name for name, d in run_devices().items() if d.index == device.index)
