@@ -11,10 +11,10 @@
 // Global size (tiles, G), local size (1, 1). Accumulators: float32. Scores are in units of log 2.
 //
 // Queries and keys, and then weights and values, are multiplied as bfloat16 parts (amx.cl says how exact PARTS is). The
-// cache's layout suits the unit: eight vectors of a key's elements, or of a value's, are pairs of bfloat16 as they are
-// read, and so are two vectors of scores. A round takes STEP blocks of keys and values, which are converted once for all
-// rows of the tile; groups of 32 rows, one after the other, make scores, weights with the running softmax of Milakov and
-// Gimelshein (2018), and sums of values.
+// cache's layout suits the unit: two vectors of keys or of values, as they lie there, are a row of pairs in a tile, and so
+// are two vectors of scores. A round takes STEP blocks of keys and values, which are converted once for all rows of the
+// tile; groups of 32 rows, one after the other, make scores, weights with the running softmax of Milakov and Gimelshein
+// (2018), and sums of values.
 //
 // For 32 rows and a block of keys, K = 64, in cycles of a core with two vector units of 16 float32:
 //                               PARTS 1   PARTS 2
@@ -22,7 +22,8 @@
 //   softmax, 64 vectors             700       800      23 to 25 operations a vector: exp2 13, splitting 4 to 7
 //   sums and their rescaling         60        60      two operations a vector and round
 //   conversion                       90       120      of keys and values, shared by the groups of a tile of 256 rows
-// Together 1100 and 1750; the same with float32 multiply-adds at their peak takes 4096, and its softmax comes on top.
+// Together 1100 and 1750 (all but the unit's part measured half as much again); the same with float32 multiply-adds at
+// their peak takes 4096, and its softmax comes on top.
 
 #ifndef PARTS
 #define PARTS 2 // bfloat16 numbers that a query and a weight are split into; 1 or 2
@@ -100,10 +101,10 @@ inline void convert_values(__global const half *v, uint count, uint16 *out) {
 // Lane i of a[0] is the largest, or the sum, of the lanes of a[i].
 #define LARGEST(a, b) LARGER(a, b)
 #define SUM(a, b) ((a) + (b))
-#define REDUCE_PAIRS(of, a, n)            \
-    _Pragma("unroll") for (uint i = 0; i < n; i++) {   \
+#define REDUCE_PAIRS(of, a, n)                                                          \
+    _Pragma("unroll") for (uint i = 0; i < n; i++) {                                    \
         float16 lo = interleave_lo(a[i], a[i + n]), hi = interleave_hi(a[i], a[i + n]); \
-        a[i] = of(lo, hi);                \
+        a[i] = of(lo, hi);                                                              \
     }
 #define REDUCE16(of, a) REDUCE_PAIRS(of, a, 8) REDUCE_PAIRS(of, a, 4) REDUCE_PAIRS(of, a, 2) REDUCE_PAIRS(of, a, 1)
 

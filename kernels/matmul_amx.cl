@@ -47,9 +47,9 @@
 #include "amx.cl"
 #include "float16.cl"
 
-#define X_STEP (2 * PACKED * TILE) // words of x in a step
+#define X_STEP (2 * PACKED * TILE)  // words of x in a step
 #define W_STEP (2 * W_PARTS * TILE) // words of weights in a step
-#define PIECES (2 + W_PARTS)       // of the conversion of a tile of weights
+#define PIECES (2 + W_PARTS)        // of the conversion of a tile of weights
 
 __kernel void pack_amx(__global const float *x_TD, __global uint *x_tiles, uint T, uint D) {
     uint t0 = get_global_id(0) * 32, d0 = get_global_id(1) * 256, d_end = min(d0 + 256, D);
