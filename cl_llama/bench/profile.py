@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cl_llama.bench.measure import Case
 from cl_llama.bench.timing import decode_seconds, prefill_seconds
-from cl_llama.models.llama import Llama
+from cl_llama.models.decoder import Decoder
 from cl_llama.opencl.profile import Total, totals
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class StepProfile:
         return table
 
 
-def profile(model: Llama, case: Case) -> StepProfile:
+def profile(model: Decoder, case: Case) -> StepProfile:
     """Profile a case whose kernels are built.
 
     Raises:

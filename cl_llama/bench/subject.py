@@ -18,7 +18,7 @@ from cl_llama.engine.engine import Engine
 from cl_llama.engine.params import SamplingParams
 from cl_llama.errors import DeviceMemoryError, RequestError
 from cl_llama.models.config import config_from_checkpoint
-from cl_llama.models.llama import Llama
+from cl_llama.models.decoder import Decoder
 from cl_llama.models.loading import load_model
 from cl_llama.models.memory import plan_memory
 from cl_llama.models.weights import map_tensors
@@ -53,7 +53,7 @@ class Subject:
     """A loaded model and what its loading cost."""
 
     name: str
-    model: Llama
+    model: Decoder
     load_s: float
     first_tokens: FirstTokens
     kernels_built: int
@@ -152,7 +152,7 @@ def load_subject(
     return subject
 
 
-def _first_tokens(model: Llama, prompt_tokens: int) -> FirstTokens:
+def _first_tokens(model: Decoder, prompt_tokens: int) -> FirstTokens:
     """Two different prompts through an engine, one after the other."""
     prompt_tokens = max(1, prompt_tokens)
     seconds = []

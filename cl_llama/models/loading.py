@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from cl_llama import ops
 from cl_llama.checkpoints import HostTensor
+from cl_llama.models.decoder import Decoder
 from cl_llama.models.llama import Llama
 from cl_llama.models.mapping import MappedMatrices
 from cl_llama.models.memory import plan_memory
@@ -24,7 +25,7 @@ def load_model(
     family: Family | None = None,
     precision: ops.Precision = "high",
     use_mmap: bool = True,
-) -> Llama:
+) -> Decoder:
     """Plan the memory, upload the weights once or map them, allocate the cache.
 
     The kernels that the model needs are built meanwhile, where they have not been before.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cl_llama.checkpoints import open_checkpoint
 from cl_llama.models.batch import Batch, SequenceSlice
 from cl_llama.models.config import config_from_checkpoint
-from cl_llama.models.llama import Llama
+from cl_llama.models.decoder import Decoder
 from cl_llama.models.loading import load_model
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.models.weights import map_tensors
@@ -52,14 +52,14 @@ def truth(name: str) -> Truth:
     return Truth(config, ids, greedy, reference.llama_logits(config, weights, fed))
 
 
-def load(name: str, runtime: Runtime, **options: Any) -> Llama:
+def load(name: str, runtime: Runtime, **options: Any) -> Decoder:
     """A fixture's model on a device; options are `load_model`'s."""
     with open_checkpoint(FIXTURES / name) as checkpoint:
         config = config_from_checkpoint(checkpoint)
         return load_model(config, map_tensors(config, checkpoint), runtime, **options)
 
 
-def run_and_decode(model: Llama, known: Truth) -> NDArray[np.float32]:
+def run_and_decode(model: Decoder, known: Truth) -> NDArray[np.float32]:
     """Logits [T + 15, V] of the prompt in one go and of its own greedy continuation, one by one.
 
     The blocks of the sequence lie in the cache in reverse.
@@ -79,6 +79,6 @@ def slice_of(
     return SequenceSlice(np.asarray(ids, np.int32), start, table, logits)
 
 
-def forward(model: Llama, *slices: SequenceSlice) -> NDArray[np.float32]:
+def forward(model: Decoder, *slices: SequenceSlice) -> NDArray[np.float32]:
     """The logits [R, V] of a step, on the host."""
     return model.forward(Batch(slices)).numpy()

@@ -12,8 +12,7 @@ from cl_llama.engine.params import SamplingParams
 from cl_llama.errors import DeviceError
 from cl_llama.llm import Llama
 from cl_llama.models.batch import Batch
-from cl_llama.models.llama import DeviceLogits
-from cl_llama.models.llama import Llama as DeviceModel
+from cl_llama.models.decoder import Decoder, DeviceLogits
 from cl_llama.opencl.runtime import Family, Runtime
 from tests import reference
 from tests.models import fixture_models
@@ -26,7 +25,7 @@ PATH_NAMES = ["llama3-gqa", "mistral-window", "rope-dynamic"]
 
 
 @functools.cache
-def model_on(runtime: Runtime, family: Family, name: str) -> DeviceModel:
+def model_on(runtime: Runtime, family: Family, name: str) -> Decoder:
     return fixture_models.load(name, runtime, family=family)
 
 
@@ -108,7 +107,7 @@ def test_from_a_shared_prefix(runtime: Runtime, family: Family, name: str) -> No
     assert_logits(np.concatenate(rows), known.logits[prefix:])
 
 
-def load_with_blocks(runtime: Runtime, family: Family, name: str, blocks: int) -> DeviceModel:
+def load_with_blocks(runtime: Runtime, family: Family, name: str, blocks: int) -> Decoder:
     return fixture_models.load(name, runtime, family=family, max_seq_len=blocks * ops.BLOCK)
 
 

@@ -17,7 +17,7 @@ from cl_llama.errors import CheckpointError
 from cl_llama.llm import Llama
 from cl_llama.models.batch import Batch
 from cl_llama.models.config import config_from_checkpoint
-from cl_llama.models.llama import Llama as DeviceModel
+from cl_llama.models.decoder import Decoder
 from cl_llama.models.loading import load_model
 from cl_llama.models.mapping import MappedMatrices
 from cl_llama.models.weights import all_matrices, map_tensors
@@ -38,13 +38,13 @@ def host_runtime(runtime: Runtime) -> Runtime:
     return runtime
 
 
-def load(path: Path, runtime: Runtime, *, use_mmap: bool) -> DeviceModel:
+def load(path: Path, runtime: Runtime, *, use_mmap: bool) -> Decoder:
     with open_checkpoint(path) as checkpoint:
         config = config_from_checkpoint(checkpoint)
         return load_model(config, map_tensors(config, checkpoint), runtime, use_mmap=use_mmap)
 
 
-def logits(model: DeviceModel, count: int) -> np.ndarray:
+def logits(model: Decoder, count: int) -> np.ndarray:
     """Of a prompt and one token after it."""
     ids = np.arange(count + 1, dtype=np.int32) * 5 % model.config.vocab_size
     table = np.arange(model.num_blocks, dtype=np.int32)
