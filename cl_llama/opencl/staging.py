@@ -29,7 +29,8 @@ class Staging:
         self._used = 0
         self._sent: cl.Event | None = None
         """The copy that may still read the host's memory."""
-        self._allocate(_LEAST_BYTES)
+        self._most_bytes = runtime.device.max_alloc_bytes
+        self._allocate(min(_LEAST_BYTES, self._most_bytes))
 
     def put(self, array: NDArray[Any]) -> DeviceArray:
         """Where the array will be once it is sent; it may be changed at once."""
@@ -37,7 +38,7 @@ class Staging:
         size = -(-max(array.nbytes, 1) // alignment) * alignment
         if self._used + size > self._host.nbytes:
             self._copy()
-            self._allocate(max(size, 2 * self._host.nbytes))
+            self._allocate(max(size, min(2 * self._host.nbytes, self._most_bytes)))
         if self._used == 0:
             self._wait()
         start, self._used = self._used, self._used + size
