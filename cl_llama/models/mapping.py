@@ -44,7 +44,8 @@ class MappedMatrices:
                 segments.setdefault(tensor.name, []).extend(parts)
         for name, parts in segments.items():
             parts.sort(key=lambda part: part.first_row)
-            self.weights[name] = ops.Weight(runtime, tuple(parts), *matrices[name].shape)
+            N, D = matrices[name].shape
+            self.weights[name] = ops.Weight(runtime, tuple(parts), N, D)
 
     def populate(self, on_bytes: Callable[[int], None]) -> None:
         """Bring all of them into memory in the files' order, so that the first step is no slower.

@@ -2,7 +2,7 @@
 
 from cl_llama.opencl.runtime import GROUP, WIDE_GROUP, DeviceArray, Family
 from cl_llama.ops.shapes import ceil_div, expect
-from cl_llama.ops.weight import Weight
+from cl_llama.ops.weight import Weight, block_defines
 
 _SWIGLU_CHUNK = 1024
 
@@ -10,7 +10,7 @@ _SWIGLU_CHUNK = 1024
 def embedding(
     ids_T: DeviceArray, weight: Weight, out_TD: DeviceArray, *, family: Family | None = None
 ) -> None:
-    """out[t] = row ids[t] of weight [V, D]; ids are int32, out f32.
+    """out[t] = row ids[t] of weight [V, D], f16 or blocks; ids are int32, out f32.
 
     An id outside [0, V) leaves its row of out as it is; callers check ids.
 
@@ -22,11 +22,13 @@ def embedding(
     expect("embedding", "out_TD", out_TD, (T, D))
     cpu = (family or runtime.family) == "cpu"
     filename = "embedding_cpu.cl" if cpu else "embedding.cl"
-    kernel = runtime.kernel(filename, "embedding", "blluubbu")
+    per_item = 1 if weight.format == "f16" else 16
     for segment in weight.segments:
+        defines = block_defines(weight, segment)
+        kernel = runtime.kernel(filename, "embedding", "blluubbu", **defines)
         runtime.launch(
             kernel,
-            (T,) if cpu else (ceil_div(D, GROUP) * GROUP, T),
+            (T,) if cpu else (ceil_div(D, per_item * GROUP) * GROUP, T),
             (1,) if cpu else (GROUP, 1),
             segment.buffer,
             segment.offset,

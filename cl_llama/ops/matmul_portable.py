@@ -12,7 +12,7 @@ from cl_llama.opencl.runtime import GROUP, WIDE_GROUP, DeviceArray, Runtime
 from cl_llama.opencl.tuning import Parameter, value
 from cl_llama.ops.matmul_method import ARGUMENTS, Method, Product, aligned, arguments
 from cl_llama.ops.shapes import ceil_div
-from cl_llama.ops.weight import Segment, Weight
+from cl_llama.ops.weight import Segment, Weight, block_defines
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Gemv(Method):
             GROUP=group,
             ROWS=weight_rows,
             TILE_T=tile_t,
-            ALIGNED=aligned(segment, D),
+            **_stored(product.weight, segment, D),
             REDUCE=_REDUCE[self.reduction or default_reduction(runtime)],
         )
         values = arguments(x, segment, product)
@@ -132,7 +132,7 @@ class Gemm(Method):
             ARGUMENTS + "u",
             ITEMS_N=items_n,
             SIDE_T=side_t,
-            ALIGNED=aligned(segment, D),
+            **_stored(product.weight, segment, D),
         )
         values = arguments(x, segment, product)
         items = (
@@ -140,6 +140,13 @@ class Gemm(Method):
             _ITEMS_T * ceil_div(T, _ITEMS_T * side_t),
         )
         runtime.launch(kernel, items, (items_n, _ITEMS_T), *values, *sizes, flags)
+
+
+def _stored(weight: Weight, segment: Segment, D: int) -> dict[str, int | str]:
+    """Build options that say what the weights are, and how they lie."""
+    if weight.format == "f16":
+        return {"ALIGNED": aligned(segment, D)}
+    return {"ALIGNED": 1} | block_defines(weight, segment)
 
 
 def _gemv_group(runtime: Runtime, groups: int, weight_rows: int, tile_t: int) -> int:

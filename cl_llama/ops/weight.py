@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_llama.blocks import FORMATS
 from cl_llama.errors import CheckpointError, DeviceMemoryError
 from cl_llama.opencl.runtime import DeviceArray, Runtime
 
@@ -45,7 +46,10 @@ class DeviceMade(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """Consecutive rows of a matrix: f16, row n at `offset + n * row_stride` elements."""
+    """Consecutive rows of a matrix: row n at `offset + n * row_stride`.
+
+    These count elements of f16, and bytes of blocks.
+    """
 
     buffer: "cl.Buffer"
     offset: int
@@ -56,15 +60,25 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """A matrix [N, D] of f16, in one buffer or split by rows over several.
+    """A matrix [N, D] in one buffer or split by rows over several.
 
-    A device that allocates less at once than the matrix needs has it in several.
+    A device that allocates less at once than the matrix needs has it in several. `format` is
+    "f16" or the name of a block format, whose rows are as files have them.
     """
 
     runtime: Runtime
     segments: tuple[Segment, ...]
     rows: int
     columns: int
+    format: str = "f16"
+
+
+def block_defines(weight: Weight, segment: Segment) -> dict[str, int | str]:
+    """Build options of kernels that read a segment's weights by block_rows.cl."""
+    if weight.format == "f16":
+        return {}
+    sizes = (segment.offset, segment.row_stride, FORMATS[weight.format].nbytes)
+    return {"FORMAT": weight.format.upper(), "WORDS": int(all(n % 4 == 0 for n in sizes))}
 
 
 def upload_matrix(

@@ -26,7 +26,7 @@ LONG = "97 or 520 or (test_top_k and 64-)"
 LONG_PORTABLE = (
     f"{LONG} or test_feed_forward or "
     "(test_attention and (90 or 70 or 599 or 600 or 640 or 700 or 1022)) or "
-    "(test_variants and (100 or 129 or 2048)) or (gemm-128 and not 40) or 390 or 512"
+    "(test_variants and (100 or 129 or 2048)) or (gemm-128 and not 40) or 390 or 512 or gemm-apart"
 )
 # A case or two of every portable kernel: following uninitialised values takes ten times longer.
 FEW = (

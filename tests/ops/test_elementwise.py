@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from cl_llama import ops
+from cl_llama.blocks import FORMATS, dequantize
 from cl_llama.opencl.runtime import Family, Runtime
 from tests import reference
+from tests.ops.block_matrices import place, random_blocks
 from tests.ops.guarded import Guarded, assert_close
 
 WIDTHS = [1, 8, 15, 16, 17, 100, 1040]
@@ -26,6 +28,17 @@ def test_embedding(runtime: Runtime, family: Family, D: int, segment_rows: int) 
     weight = ops.Weight(runtime, segments, 23, D)
     ops.embedding(runtime.from_numpy(ids_T), weight, out.array, family=family)
     np.testing.assert_array_equal(out.numpy(), w_VD[ids_T].astype(np.float32))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_embedding_of_blocks(runtime: Runtime, family: Family, format: str) -> None:
+    blocks = random_blocks(format, np.random.default_rng(3), 23, 768)
+    weight = place(runtime, format, blocks, segment_rows=7, offset=2)
+    ids_T = np.array([0, 22, 7, 6, 7, 13, 14], np.int32)
+    out = Guarded(runtime, np.full((len(ids_T), 768), np.nan, np.float32))
+    ops.embedding(runtime.from_numpy(ids_T), weight, out.array, family=family)
+    # A scale, a number and an offset of few bits each: one sum is rounded, or a product before it.
+    assert_close(out.numpy(), dequantize(format, blocks)[ids_T], 1e-6)
 
 
 @pytest.mark.parametrize("D", WIDTHS)
