@@ -8,33 +8,52 @@
 //             bias_N  float32 in   row n of w at first + n, read when flags & 2
 //             y_TN    float32 out  [T, y_stride], row n of w in column first + n; added to when flags & 1
 //             global size (ceil(N / ROWS)), local size (1)
-// Accumulator: float32 in 16 lanes of the depth. A work-item has ROWS rows of w; each piece of them, TILE_D columns,
-// is widened once and meets all rows of x in register tiles of TILE_T x 4. The next piece is prefetched meanwhile.
+// Accumulator: float32 in 16 lanes of the depth. A work-item has ROWS rows of w; pieces of them, TILE_D columns, meet
+// all rows of x in register tiles of TILE_T x TILE_N, widened on the way. The next piece is prefetched meanwhile.
 
 #include "float16.cl"
 
 #ifndef TILE_T
-#define TILE_T 6 // rows of x in a register tile
+#define TILE_T 8 // rows of x in a register tile
+#endif
+#ifndef TILE_N
+#define TILE_N 3 // rows of w in a register tile
 #endif
 #ifndef MAX_T
-#define MAX_T 36 // most rows of x; a multiple of TILE_T
+#define MAX_T 16 // most rows of x; a multiple of TILE_T
 #endif
 #ifndef TILE_D
-#define TILE_D 256 // columns of a piece; a multiple of 32
+#define TILE_D 512 // columns of a piece; a multiple of 32
 #endif
 #ifndef ROWS
-#define ROWS 16 // rows of w of a work-item; a multiple of 4
+#define ROWS 24 // rows of w of a work-item; a multiple of TILE_N
 #endif
+
+// Intel's compiler then does not try to make vectors across work-items, which takes it seconds.
+#define EXPLICIT_VECTORS __attribute__((vec_type_hint(float16)))
 
 #define ACCUMULATE 1
 #define BIAS 2
 
+EXPLICIT_VECTORS
 __kernel void pack_few(__global const float *x_TD, __global float *x_CTL, uint T, uint D) {
     uint d = get_global_id(0) * 16;
     for (uint t = 0; t < T; t++)
         vstore16(load16_float(x_TD + (ulong)t * D + d, D - d), 0, x_CTL + ((ulong)get_global_id(0) * T + t) * 16);
 }
 
+// The tile's multiply-adds with 16 columns.
+#define MULTIPLY(LOAD)                                                                                \
+    {                                                                                                 \
+        float16 wv[TILE_N];                                                                           \
+        _Pragma("unroll") for (uint i = 0; i < TILE_N; i++) wv[i] = LOAD;                             \
+        _Pragma("unroll") for (uint m = 0; m < TILE_T; m++) {                                         \
+            float16 xv = vload16(0, x + at[m]);                                                       \
+            _Pragma("unroll") for (uint i = 0; i < TILE_N; i++) a[m][i] = MULTIPLY_ADD(wv[i], xv, a[m][i]); \
+        }                                                                                             \
+    }
+
+EXPLICIT_VECTORS
 __kernel void matmul_few(__global const half *w_ND, ulong w_offset, ulong w_stride,
                          __global const float *x_CTL, __global const float *bias_N,
                          __global float *y_TN, ulong y_stride, uint first, uint T, uint N, uint D,
@@ -43,59 +62,45 @@ __kernel void matmul_few(__global const half *w_ND, ulong w_offset, ulong w_stri
     bias_N += first;
     uint n0 = get_global_id(0) * ROWS, rows = min((uint)ROWS, N - n0);
     float sums[MAX_T * ROWS * 16] __attribute__((aligned(64)));
-    float wide[4 * TILE_D] __attribute__((aligned(64)));
     for (uint d0 = 0; d0 < D; d0 += TILE_D) {
-        uint end = min(d0 + TILE_D, D), steps = (end - d0 + 15) / 16;
-        for (uint n = 0; n < rows; n += 4) {
+        uint end = min(d0 + TILE_D, D);
+        for (uint n = 0; n < rows; n += TILE_N) {
             // Rows past the end repeat the last one; their sums are not stored.
-            __global const half *w[4];
+            __global const half *w[TILE_N];
 #pragma unroll
-            for (uint i = 0; i < 4; i++) w[i] = w_ND + w_offset + (ulong)(n0 + min(n + i, rows - 1)) * w_stride;
+            for (uint i = 0; i < TILE_N; i++) w[i] = w_ND + w_offset + (ulong)(n0 + min(n + i, rows - 1)) * w_stride;
             // The same rows' next piece, or the first one of the next item's, in cache lines of 32 halves.
             uint ahead = end < D ? end : 0, line = 0, tiles = (T + TILE_T - 1) / TILE_T;
             __global const half *next = w[0] + (end < D ? 0 : ROWS * w_stride) + ahead;
-            for (uint d = 0; d < steps; d++) {
-#pragma unroll
-                for (uint i = 0; i < 4; i++)
-                    vstore16(load16_half(w[i] + d0 + d * 16, D - d0 - d * 16), d * 4 + i, wide);
-            }
             for (uint t = 0; t < T; t += TILE_T) {
-                for (uint stop = (t / TILE_T + 1) * (4 * TILE_D / 32) / tiles; line < stop; line++)
+                for (uint stop = (t / TILE_T + 1) * (TILE_N * TILE_D / 32) / tiles; line < stop; line++)
                     PREFETCH(next + line / (TILE_D / 32) * w_stride + line % (TILE_D / 32) * 32);
                 float *tile = sums + (t * ROWS + n * TILE_T) * 16;
-                float16 a[TILE_T][4];
+                float16 a[TILE_T][TILE_N];
                 uint at[TILE_T];
 #pragma unroll
                 for (uint m = 0; m < TILE_T; m++) {
                     at[m] = min(t + m, T - 1) * 16;
 #pragma unroll
-                    for (uint i = 0; i < 4; i++)
-                        a[m][i] = d0 == 0 ? (float16)(0.0f) : vload16(m * 4 + i, tile);
+                    for (uint i = 0; i < TILE_N; i++)
+                        a[m][i] = d0 == 0 ? (float16)(0.0f) : vload16(m * TILE_N + i, tile);
                 }
                 __global const float *x = x_CTL + (ulong)(d0 / 16) * T * 16;
-                for (const float *v = wide, *last = wide + steps * 64; v < last; v += 64, x += T * 16) {
-                    float16 wv[4];
-#pragma unroll
-                    for (uint i = 0; i < 4; i++) wv[i] = vload16(i, v);
-#pragma unroll
-                    for (uint m = 0; m < TILE_T; m++) {
-                        float16 xv = vload16(0, x + at[m]);
-#pragma unroll
-                        for (uint i = 0; i < 4; i++) a[m][i] = MULTIPLY_ADD(wv[i], xv, a[m][i]);
-                    }
-                }
+                uint d = d0;
+                for (; d + 16 <= end; d += 16, x += T * 16) MULTIPLY(vload_half16(0, w[i] + d))
+                if (d < end) MULTIPLY(load16_half(w[i] + d, D - d))
                 if (end < D) {
 #pragma unroll
                     for (uint m = 0; m < TILE_T; m++) {
 #pragma unroll
-                        for (uint i = 0; i < 4; i++) vstore16(a[m][i], m * 4 + i, tile);
+                        for (uint i = 0; i < TILE_N; i++) vstore16(a[m][i], m * TILE_N + i, tile);
                     }
                     continue;
                 }
 #pragma unroll
                 for (uint m = 0; m < TILE_T; m++) {
 #pragma unroll
-                    for (uint i = 0; i < 4; i++) {
+                    for (uint i = 0; i < TILE_N; i++) {
                         float value = sum16(a[m][i]);
                         if (t + m >= T || n + i >= rows) continue;
                         __global float *y = y_TN + (ulong)(t + m) * y_stride + n0 + n + i;

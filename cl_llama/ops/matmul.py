@@ -20,6 +20,7 @@ from cl_llama.ops.matmul_cpu import (
     Norm,
 )
 from cl_llama.ops.matmul_dpas import GemmDpas
+from cl_llama.ops.matmul_lanes_cpu import MOST_LANES_ROWS, LanesCpu
 from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Method, Product
 from cl_llama.ops.matmul_mma import GemmMma
 from cl_llama.ops.matmul_portable import GEMV_ROWS, Gemm, Gemv
@@ -38,10 +39,17 @@ _GEMV_ROWS = Parameter(
 )
 _FEW_ROWS = Parameter(
     "matmul.cpu.few_rows",
-    "up to so many rows of activations share pieces of the weights unblocked; more are blocked",
+    "up to so many rows of activations have their columns in vectors' lanes; more, the rows",
     default=MOST_FEW_ROWS,
-    values=(8, 16, 24, MOST_FEW_ROWS),
-    rows=(12, 20, 28),
+    values=(8, 12, MOST_FEW_ROWS),
+    rows=(10, 14, 16),
+)
+_LANES_ROWS = Parameter(
+    "matmul.cpu.lanes_rows",
+    "up to so many rows of activations meet the weights unblocked; more are blocked",
+    default=MOST_LANES_ROWS,
+    values=(32, 48, MOST_LANES_ROWS),
+    rows=(40, 64),
 )
 _AMX_ROWS = Parameter(
     "matmul.amx.rows",
@@ -57,7 +65,7 @@ _PORTABLE_GEMV_ROWS = Parameter(
     values=(1, 2, 4, GEMV_ROWS),
     rows=(2, 4, GEMV_ROWS),
 )
-CROSSOVERS = (_GEMV_ROWS, _FEW_ROWS, _AMX_ROWS, _PORTABLE_GEMV_ROWS)
+CROSSOVERS = (_GEMV_ROWS, _FEW_ROWS, _LANES_ROWS, _AMX_ROWS, _PORTABLE_GEMV_ROWS)
 
 
 def matmul(
@@ -181,7 +189,9 @@ def choose(
             return matmul_amx.GemmAmx(parts=2, exact_parts=3 if exact else 2)
         if value(tuning, _GEMV_ROWS) >= T:
             return GemvCpu()
-        return FewRowsCpu() if value(tuning, _FEW_ROWS) >= T else GemmCpu()
+        if value(tuning, _FEW_ROWS) >= T:
+            return FewRowsCpu()
+        return LanesCpu() if value(tuning, _LANES_ROWS) >= T else GemmCpu()
     if value(runtime.tuning, _PORTABLE_GEMV_ROWS) >= T:
         return Gemv()
     parts = 1 if precision == "fast" else 2

@@ -30,29 +30,31 @@ GEMV_STREAM_ROWS = Parameter(
     values=(1, 2, 4, 8, 16),
     rows=(1, 4),
 )
-MOST_FEW_ROWS = 32
+MOST_FEW_ROWS = 16
 """Up to so many rows of activations `FewRowsCpu` takes."""
 FEW_TILE_T = Parameter(
     "matmul.cpu.few_tile_rows",
     "rows of activations in a register tile of a few rows' product, at most",
-    default=6,
-    values=(4, 5, 6),
-    rows=(12, 20, 32),
+    default=8,
+    values=(4, 6, 8),
+    rows=(8, 12, 16),
 )
 FEW_TILE_D = Parameter(
     "matmul.cpu.few_columns",
-    "columns of a piece of the weights that is widened once for a few rows",
-    default=256,
+    "columns of a piece of the weights that meets a few rows",
+    default=512,
     values=(128, 256, 512),
-    rows=(8, 16, 32),
+    rows=(8, 16),
 )
 FEW_ROWS = Parameter(
     "matmul.cpu.few_weight_rows",
     "rows of weights of a work-item that a few rows of activations meet",
-    default=8,
-    values=(4, 8, 16),
-    rows=(8, 16, 32),
+    default=24,
+    values=(12, 24, 48),
+    rows=(8, 16),
 )
+_FEW_WIDE_T = 6
+"""More rows of activations leave a register tile fewer of the weights."""
 PANEL = 64
 """Rows of activations that are packed together."""
 GEMM_TILE_D = Parameter(
@@ -179,6 +181,7 @@ def _few_defines(runtime: Runtime, T: int) -> dict[str, int]:
     tile_t = ceil_div(T, ceil_div(T, value(runtime.tuning, FEW_TILE_T)))
     return {
         "TILE_T": tile_t,
+        "TILE_N": 3 if tile_t > _FEW_WIDE_T else 4,
         "MAX_T": ceil_div(MOST_FEW_ROWS, tile_t) * tile_t,
         "TILE_D": value(runtime.tuning, FEW_TILE_D),
         "ROWS": value(runtime.tuning, FEW_ROWS),

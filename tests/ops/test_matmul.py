@@ -48,6 +48,7 @@ CASES = [
     Case(33, 100, 520, segment_rows=33, bias=True),
     Case(50, 17, 100, accumulate=True),
     Case(64, 390, 129),
+    Case(70, 390, 129),
     Case(97, 193, 300, bias=True, accumulate=True, segment_rows=150, offset=7, stride_extra=1),
     Case(130, 48, 16),
 ]
