@@ -10,6 +10,7 @@ Importing this opens no device and loads no OpenCL: names are fetched when they 
 from typing import TYPE_CHECKING, Any
 
 from cl_llama.errors import (
+    ChatTemplateError,
     CheckpointError,
     ClLlamaError,
     ConfigError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "ChatTemplateError",
     "CheckpointError",
     "ClLlamaError",
     "Completion",

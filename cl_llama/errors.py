@@ -7,6 +7,7 @@
       CheckpointError         a model file that is missing, damaged or does not match its config
         ConfigError           a configuration with an unknown or unsupported value
       TokenizerError          a tokenizer file that is missing, damaged or does not match the model
+      ChatTemplateError       a chat template that is missing, damaged or takes too long
       RequestError            a prompt or a sampling parameter that cannot be served
 
 A message is one line: the operation or file, what was expected, what was got, what to do.
@@ -39,6 +40,10 @@ class ConfigError(CheckpointError):
 
 class TokenizerError(ClLlamaError):
     """A tokenizer file that is missing, damaged, or does not match the model."""
+
+
+class ChatTemplateError(ClLlamaError):
+    """A chat template that is missing, damaged, or takes too long to render."""
 
 
 class RequestError(ClLlamaError):

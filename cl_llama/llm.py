@@ -3,47 +3,32 @@
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_llama.completion import Completion, completion_of
 from cl_llama.engine.engine import Engine
 from cl_llama.engine.params import SamplingParams
-from cl_llama.engine.request import FinishReason, RequestStats
 from cl_llama.engine.sampling import LogitMask
-from cl_llama.errors import RequestError, TokenizerError
+from cl_llama.errors import ChatTemplateError, RequestError, TokenizerError
 from cl_llama.models.batch import Model
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.stop_strings import StopStrings
 from cl_llama.text_stream import StreamPiece, TextBuilder, TextStream
 from cl_llama.tokenizers import Tokenizer, load_tokenizer
 
+if TYPE_CHECKING:
+    from cl_llama.chat import ChatTemplate, Message
+
 __all__ = ["Completion", "Llama", "Prompt", "SamplingParams", "StreamPiece", "TextStream"]
 
 Prompt: TypeAlias = str | Sequence[int]
 """Text, or the ids of its tokens; text gets a BOS token in front if the model has one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What a model made of a prompt."""
-
-    text: str
-    """The generated text, cut before a stop string; empty if the model has no tokenizer."""
-    token_ids: list[int]
-    """The generated tokens, including an end token or those of a stop string."""
-    finish_reason: FinishReason
-    """"stop": an end token or stop string; "length": no more tokens allowed; "cancelled"."""
-    prompt_token_ids: list[int]
-    logprobs: list[float] | None
-    """Each token's log-probability by the model itself, if `SamplingParams.logprobs` asks."""
-    top_logprobs: list[tuple[tuple[int, float], ...]] | None
-    """For each token the likeliest (token id, log-probability) in its place, best first."""
-    stats: RequestStats
 
 
 class Llama:
@@ -59,14 +44,15 @@ class Llama:
         *,
         max_seq_len: int | None = None,
         end_ids: Sequence[int] | None = None,
+        chat_template: "ChatTemplate | None" = None,
         resources: ExitStack | None = None,
     ) -> None:
         """Serve a model that is already there; `from_pretrained` loads one.
 
         max_seq_len: prompt and generated tokens together; None: the model's own. Either is cut to
         what the model's cache holds. end_ids: the tokens that end a text; None: those of the
-        model's configuration or, if it names none, the tokenizer's. resources: closed after the
-        engine has let go of the model.
+        model's configuration or, if it names none, the tokenizer's. chat_template: closed with the
+        model. resources: closed after the engine has let go of the model.
         """
         config = model.config
         _check_vocabulary(tokenizer, config)
@@ -75,8 +61,12 @@ class Llama:
         if end_ids is None:
             end_ids = config.eos_ids or (tokenizer.eos_ids if tokenizer is not None else ())
         self._tokenizer = tokenizer
+        self._chat_template = chat_template
         self._engine = Engine(model, max_seq_len or config.max_seq_len, end_ids=end_ids)
-        self._finalizer = weakref.finalize(self, _close, self._engine, resources or ExitStack())
+        resources = resources or ExitStack()
+        if chat_template is not None:
+            resources.callback(chat_template.close)
+        self._finalizer = weakref.finalize(self, _close, self._engine, resources)
 
     @classmethod
     def from_pretrained(
@@ -86,6 +76,7 @@ class Llama:
         device: int | str | None = None,
         tokenizer_path: str | Path | None = None,
         param_path: str | Path | None = None,
+        chat_template: str | Path | None = None,
         max_seq_len: int | None = None,
         precision: Literal["high", "fast"] | None = None,
         max_threads: int | None = None,
@@ -97,19 +88,22 @@ class Llama:
 
         device: an index of `list_devices()`, a part of a device's name, or None for the best one.
         tokenizer_path: a tokenizer's file or folder, where it does not lie beside the model.
-        param_path: stands in for the model's config.json or params.json. max_seq_len: None takes
-        the model's own, shortened to what fits the device. precision: "high", the default, is
-        as exact as float32 on float16 weights; "fast" is one pass of the device's matrix unit
-        (Intel AMX, NVIDIA's tensor cores, Intel's XMX), where it has one. max_threads: on a CPU
-        device, the most of its cores to use; other devices ignore it. use_mmap: CPU devices compute
-        with float16 weights where the model's files lie in memory, without a copy; files that are
-        cut short meanwhile end the process, False copies them. progress: show a download's.
-        on_progress: called with the share of the weights that is loaded, 0 to 1.
+        param_path: stands in for the model's config.json or params.json. chat_template: a file, a
+        template's text, or a name: of one of the model's own, "llama2", "llama3" or "chatml"; None
+        is the model's own. max_seq_len: None takes the model's own, shortened to what fits the
+        device. precision: "high", the default, is as exact as float32 on float16 weights; "fast" is
+        one pass of the device's matrix unit (Intel AMX, NVIDIA's tensor cores, Intel's XMX), where
+        it has one. max_threads: on a CPU device, the most of its cores to use; other devices ignore
+        it. use_mmap: CPU devices compute with float16 weights where the model's files lie in
+        memory, without a copy; files that are cut short meanwhile end the process, False copies
+        them. progress: show a download's. on_progress: called with the share of the weights that is
+        loaded, 0 to 1.
 
         Raises ClLlamaError: CheckpointError, TokenizerError, DeviceError, RequestError by what is
         wrong.
         """
         # Imported here, so that a Llama over another model never needs OpenCL.
+        from cl_llama.chat import load_chat_template
         from cl_llama.checkpoints import open_checkpoint, resolve_model
         from cl_llama.models.config import config_from_checkpoint
         from cl_llama.models.loading import load_model
@@ -134,6 +128,12 @@ class Llama:
                 tokenizer_file = tokenizer_path or checkpoint.tokenizer_path
                 tokenizer = None if tokenizer_file is None else load_tokenizer(tokenizer_file)
                 _check_vocabulary(tokenizer, config)
+                template = None
+                if tokenizer is not None and tokenizer_file is not None:
+                    wanted = None if chat_template is None else str(chat_template)
+                    template = load_chat_template(
+                        wanted, checkpoint, tokenizer, Path(tokenizer_file)
+                    )
                 tensors = map_tensors(config, checkpoint)
                 runtime = Runtime(select_device(device), max_threads)
                 resources.callback(runtime.close)
@@ -152,7 +152,12 @@ class Llama:
                 bos_id = tokenizer.bos_id
                 end_ids = tokenizer.eos_ids if bos_id is None else (*tokenizer.eos_ids, bos_id)
             return cls(
-                model, tokenizer, max_seq_len=max_seq_len, end_ids=end_ids, resources=resources
+                model,
+                tokenizer,
+                max_seq_len=max_seq_len,
+                end_ids=end_ids,
+                chat_template=template,
+                resources=resources,
             )
         except BaseException:
             resources.close()
@@ -235,6 +240,57 @@ class Llama:
         """
         return self._stream(self._encode(prompt), params or SamplingParams(), logit_mask)
 
+    def chat(
+        self,
+        messages: "Sequence[Message]",
+        params: SamplingParams | None = None,
+        *,
+        logit_mask: LogitMask | None = None,
+        **template_values: Any,
+    ) -> Completion:
+        """Answer a conversation, a list of {"role": ..., "content": ...}, as the assistant.
+
+        template_values: `tools`, `documents` and what else the model's template takes. Tokens that
+        end a turn by the tokenizer end the answer, besides those that end a text. Raises as
+        `chat_prompt` and `generate` do.
+        """
+        params = params or SamplingParams()
+        with self.stream_chat(messages, params, logit_mask=logit_mask, **template_values) as stream:
+            return completion_of(stream, params)
+
+    def stream_chat(
+        self,
+        messages: "Sequence[Message]",
+        params: SamplingParams | None = None,
+        *,
+        logit_mask: LogitMask | None = None,
+        **template_values: Any,
+    ) -> TextStream:
+        """Answer a conversation piece by piece; the texts of all pieces joined are `chat`'s."""
+        ids = self._encode(self.chat_prompt(messages, **template_values))
+        params = params or SamplingParams()
+        if params.stop_token_ids is None:
+            ends = {*self._engine.end_ids, *self.tokenizer.eos_ids}
+            params = replace(params, stop_token_ids=tuple(sorted(ends)))
+        return self._stream(ids, params, logit_mask, at_start=True)
+
+    def chat_prompt(self, messages: "Sequence[Message]", **template_values: Any) -> str:
+        """A conversation as one text, in the model's template; see `ChatTemplate.render`.
+
+        As a prompt, its special tokens are special tokens, and a BOS token goes in front unless it
+        begins with one.
+
+        Raises ChatTemplateError where the model has no template, or one that cannot be rendered;
+        RequestError where the template refuses the messages.
+        """
+        if self._chat_template is None:
+            _ = self.tokenizer  # raises if there is none, and so no template
+            raise ChatTemplateError(
+                "chat: this model brings no chat template, as base models do not; pass one as "
+                "chat_template (--chat-template): a file, llama2, llama3 or chatml"
+            )
+        return self._chat_template.render(messages, **template_values)
+
     def logits(self, prompt: Prompt) -> NDArray[np.float32]:
         """The logits after every token of a prompt: float32 [n, V], V the vocabulary size."""
         ids = self._encode(prompt)
@@ -275,18 +331,26 @@ class Llama:
         ids = [self._encode(prompt) for prompt in prompts]
         with ExitStack() as streams:
             running = [streams.enter_context(self._stream(one, params, logit_mask)) for one in ids]
-            return [_completion(stream, params) for stream in running]
+            return [completion_of(stream, params) for stream in running]
 
     def _stream(
-        self, ids: list[int], params: SamplingParams, logit_mask: LogitMask | None
+        self,
+        ids: list[int],
+        params: SamplingParams,
+        logit_mask: LogitMask | None,
+        *,
+        at_start: bool | None = None,
     ) -> TextStream:
+        """at_start: whether the generated text begins a text; None: if the prompt is empty."""
+
+        begins = all(token_id == self._bos_id for token_id in ids) if at_start is None else at_start
+
         def builder() -> TextBuilder:
             decoder = None
             if self._tokenizer is not None:
-                decoder = self._tokenizer.stream(at_start=at_start)
+                decoder = self._tokenizer.stream(at_start=begins)
             return TextBuilder(decoder, StopStrings(params.stop))
 
-        at_start = all(token_id == self._bos_id for token_id in ids)
         stop_when = None
         if params.stop:
             _ = self.tokenizer  # raises if there is none: stop strings need text
@@ -335,23 +399,6 @@ def _stop_at(builder: TextBuilder) -> Callable[[int], bool]:
         return builder.stopped
 
     return stop_when
-
-
-def _completion(stream: TextStream, params: SamplingParams) -> Completion:
-    pieces = list(stream)
-    reason = pieces[-1].finish_reason
-    assert reason is not None
-    tokens = [piece for piece in pieces if piece.token_id is not None]
-    scored = params.logprobs is not None
-    return Completion(
-        text="".join(piece.text for piece in pieces),
-        token_ids=[piece.token_id for piece in tokens if piece.token_id is not None],
-        finish_reason=reason,
-        prompt_token_ids=stream.prompt_token_ids,
-        logprobs=[p.logprob for p in tokens if p.logprob is not None] if scored else None,
-        top_logprobs=[piece.top_logprobs for piece in tokens] if scored else None,
-        stats=stream.stats,
-    )
 
 
 def _close(engine: Engine, resources: ExitStack) -> None:

@@ -14,8 +14,12 @@ _REPOSITORY = re.compile(
 )
 _FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".gguf", ".json")
 _DOWNLOADED = ("*.safetensors", "*.json", "*.model", "tokenizer*", "*.jinja")
-_SKIPPED = ("*/*", "consolidated*", "*.onnx*", "*.bin", "*.pth")
-"""Folders and Meta's or Mistral's second copy of the weights."""
+_SKIPPED = (
+    *("*/*.safetensors", "*/*.json", "*/*.model", "*/tokenizer*", "tokenizer*/*"),
+    *("consolidated*", "*.onnx*", "*.bin", "*.pth"),
+)
+"""What lies in folders, but for further chat templates, and Meta's or Mistral's second copy of the
+weights."""
 
 
 def resolve_model(path_or_repo_id: str, *, progress: bool) -> Path:

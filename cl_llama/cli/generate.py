@@ -14,6 +14,7 @@ from cl_llama.cli.prompt import read_prompt
 if TYPE_CHECKING:
     from cl_llama.engine.params import SamplingParams
     from cl_llama.engine.request import FinishReason, RequestStats
+    from cl_llama.llm import Llama
     from cl_llama.opencl.devices import DeviceInfo
     from cl_llama.text_stream import StreamPiece, TextStream
 
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
             device=device.index,
             tokenizer_path=args.tokenizer_path,
             param_path=args.param_path,
+            chat_template=args.chat_template,
             max_seq_len=args.max_seq_len,
             precision=args.precision,
             max_threads=args.max_threads,
@@ -45,14 +47,12 @@ def run(args: argparse.Namespace) -> int:
             on_progress=bar.loaded,
         )
         load_seconds = time.perf_counter() - began
-        with llm:
-            no_bos = args.no_bos
-            ids = llm.tokenizer.encode(prompt, add_bos=False, special=True) if no_bos else prompt
-            with llm.stream(ids, params) as stream:
-                bar.await_first_token()
-                answer = _Answer(prompt if args.echo else "", streamed=not args.json)
-                interrupted = _read(stream, answer, bar.close)
-                stats = stream.stats
+        with llm, _start(llm, prompt, params, args) as stream:
+            bar.await_first_token()
+            echo = f"{prompt}\n" if args.chat else prompt
+            answer = _Answer(echo if args.echo else "", streamed=not args.json)
+            interrupted = _read(stream, answer, bar.close)
+            stats = stream.stats
     if args.json:
         print(json.dumps(_as_json(answer, params, stats, device, load_seconds)))
     else:
@@ -60,6 +60,19 @@ def run(args: argparse.Namespace) -> int:
     if args.verbose:
         _report(answer, params, stats, device, load_seconds)
     return INTERRUPTED if interrupted else 0
+
+
+def _start(
+    llm: "Llama", prompt: str, params: "SamplingParams", args: argparse.Namespace
+) -> "TextStream":
+    """Begin the text, or with `--chat` the answer."""
+    if args.chat:
+        system = [{"role": "system", "content": args.system_prompt}]
+        messages = [*(system if args.system_prompt else []), {"role": "user", "content": prompt}]
+        return llm.stream_chat(messages, params)
+    if args.no_bos:
+        return llm.stream(llm.tokenizer.encode(prompt, add_bos=False, special=True), params)
+    return llm.stream(prompt, params)
 
 
 @dataclass

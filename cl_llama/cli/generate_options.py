@@ -53,6 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     prompt.add_argument(
         "--no-bos", action="store_true", help="put no beginning-of-text token before the prompt"
     )
+    _add_chat(parser.add_argument_group("chat"))
     _add_sampling(parser.add_argument_group("sampling"))
     end = parser.add_argument_group("end of the text")
     end.add_argument(
@@ -82,6 +83,14 @@ def misuse(args: argparse.Namespace) -> str | None:
             if getattr(args, option) is not None:
                 flag = f"--{option.replace('_', '-')}"
                 return f"argument {flag}: goes with --model-path; the embedded model has its own"
+    if not args.chat:
+        for option in ("system_prompt", "chat_template"):
+            if getattr(args, option) is not None:
+                return f"argument --{option.replace('_', '-')}: goes with --chat"
+    elif args.no_bos:
+        return "argument --no-bos: not with --chat, whose template begins the text"
+    elif args.prompt is None and args.prompt_file is None:
+        return "argument --chat: goes with --prompt or --prompt-file, the user's message"
     return None
 
 
@@ -103,6 +112,25 @@ def sampling_params(args: argparse.Namespace) -> SamplingParams:
         seed=secrets.randbits(32) if args.seed is None else args.seed,
         stop=tuple(args.stop or ()),
         stop_token_ids=() if args.ignore_eos else None,
+    )
+
+
+def _add_chat(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--chat",
+        action="store_true",
+        help="the prompt is a user's message, written in the model's chat template; the text is "
+        "the answer",
+    )
+    group.add_argument(
+        "--system-prompt", type=_text, metavar="TEXT", help="what the model is told before it"
+    )
+    group.add_argument(
+        "--chat-template",
+        type=_text,
+        metavar="FILE|NAME|TEXT",
+        help="another Jinja2 template: a file, a name among the model's own, llama2, llama3, "
+        "chatml, or a template itself",
     )
 
 

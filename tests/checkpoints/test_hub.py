@@ -22,10 +22,13 @@ FILES = {
     "tokenizer.json": b"{}",
     "tokenizer.model": b"x",
     "chat_template.jinja": b"x",
+    "additional_chat_templates/rag.jinja": b"x",
     "consolidated.safetensors": b"a second copy",
     "pytorch_model.bin": b"a third copy",
     "original/consolidated.00.pth": b"a fourth copy",
     "original/params.json": b"{}",
+    "original/tokenizer.model": b"x",
+    "original/tokenizer.bin": b"x",
     "README.md": b"x",
 }
 WANTED = {
@@ -34,6 +37,7 @@ WANTED = {
     "tokenizer.json",
     "tokenizer.model",
     "chat_template.jinja",
+    "additional_chat_templates/rag.jinja",
 }
 MODELS = {"org/model": FILES, "org/bins": {"config.json": b"{}", "pytorch_model.bin": b"x"}}
 
@@ -83,7 +87,8 @@ def test_download_then_cache_then_offline(tmp_path):
         out, errors = _resolve("org/model", tmp_path, endpoint, progress=True)
         folder = Path(out)
         assert folder.is_relative_to(tmp_path) and folder.name == COMMIT
-        assert {path.name for path in folder.iterdir()} == WANTED
+        downloaded = {path for path in folder.rglob("*") if not path.is_dir()}
+        assert {path.relative_to(folder).as_posix() for path in downloaded} == WANTED
         assert "it/s" in errors or "%" in errors  # bars, and not on stdout
         with open_checkpoint(folder) as checkpoint:  # the cache's files are symbolic links
             assert checkpoint.format == "hf" and list(checkpoint.tensors) == ["a"]

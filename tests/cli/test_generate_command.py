@@ -299,3 +299,35 @@ def test_params_of_a_path_with_a_tilde(generate, small_model, monkeypatch, tmp_p
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "p.txt").write_text("Once")
     assert generate("--prompt-file", Path("~/p.txt")).out == generate("--prompt", "Once").out
+
+
+def test_a_chat(generate, llm, tmp_path):
+    template = tmp_path / "template.jinja"
+    template.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}")
+    prompt = "system: Be brief. user: hello "
+    answer = llm.generate(prompt, greedy()).text
+    words = ("--chat", "--prompt", "hello", "--system-prompt", "Be brief.", "--chat-template")
+    ended = generate(*words, template)
+    assert (ended.status, ended.out.strip(), ended.err) == (0, answer.strip(), "")
+    assert generate(*words, template.read_text()) == ended
+    assert generate(*words, template, "--echo").out == f"hello\n{ended.out}"
+    answer = json.loads(generate(*words, template, "--json").out)
+    assert answer["prompt_tokens"] == len(llm.tokenizer.encode(prompt))
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["--prompt", "a", "--chat"], 1, "this model brings no chat template"),
+        (["--prompt", "a", "--chat", "--chat-template", "no"], 1, "'no' is no file, no template"),
+        (["--prompt", "a", "--chat-template", "llama2"], 2, "--chat-template: goes with --chat"),
+        (["--prompt", "a", "--system-prompt", "b"], 2, "--system-prompt: goes with --chat"),
+        (["--chat"], 2, "--chat: goes with --prompt or --prompt-file"),
+        (["--prompt", "a", "--chat", "--no-bos"], 2, "--no-bos: not with --chat"),
+    ],
+)
+def test_a_chat_that_cannot_be(generate, words, status, message):
+    ended = generate(*words)
+    assert (ended.status, ended.out) == (status, "")
+    assert message in ended.err
+    assert ended.err.count("\n") == 1
