@@ -20,6 +20,9 @@
 // of 6 rows x 64 tokens: four loads of x and six broadcasts of w for 24 multiply-adds. What the next tiles
 // read is prefetched meanwhile: sums, x and, from memory, the next columns of w.
 
+// FORMAT, where it is given: w is quantised, in the order of block_lanes.cl; offset and stride, that of 16 rows divided by
+// 16, count bytes. A block of w then is [TILE_N / 48, TILE_D, 48], or else [TILE_N, TILE_D].
+
 #include "float16.cl"
 
 #ifndef TILE_D
@@ -27,6 +30,20 @@
 #endif
 #ifndef TILE_N
 #define TILE_N 384 // most rows of w in a block; a multiple of 96
+#endif
+
+#ifdef FORMAT
+#include "block_lanes.cl"
+typedef __global const uchar *Weights;
+#define ROW_STEP 1 // in a block of w, to the next row of a tile
+#define COLUMN_STEP 48 // to the next column
+#define ROW_BYTES (TILE_D / 32 * BLOCK_BYTES / PARTS) // of a row of a block
+#define TILE_AT(i) ((i) * TILE_M / 48 * (48 * TILE_D) + (i) * TILE_M % 48)
+#else
+typedef __global const half *Weights;
+#define ROW_STEP TILE_D
+#define COLUMN_STEP 1
+#define TILE_AT(i) ((i) * (TILE_M * TILE_D))
 #endif
 
 #define PANEL 64 // tokens that are packed together
@@ -62,11 +79,11 @@ __kernel void pack_rows(__global const float *x_TD, __global float *x_PDM, uint 
             _Pragma("unroll") for (uint v = 0; v < VECTORS; v++)                                                  \
                 a[m][v] = begin ? (float16)(0.0f) : vload16(v, sums + m * PANEL);                                 \
         }                                                                                                         \
-        for (const float *end = w + depth; w < end; w++, x += PANEL) {                                            \
+        for (const float *end = w + depth * COLUMN_STEP; w < end; w += COLUMN_STEP, x += PANEL) {                 \
             float16 xv[VECTORS];                                                                                  \
             _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) xv[v] = vload16(v, x);                           \
             _Pragma("unroll") for (uint m = 0; m < TILE_M; m++) {                                                 \
-                float16 wm = (float16)(w[m * TILE_D]);                                                            \
+                float16 wm = (float16)(w[m * ROW_STEP]);                                                          \
                 _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) a[m][v] = MULTIPLY_ADD(wm, xv[v], a[m][v]);  \
             }                                                                                                     \
         }                                                                                                         \
@@ -78,19 +95,55 @@ DEFINE_TILE(tile_16, 1)
 DEFINE_TILE(tile_32, 2)
 DEFINE_TILE(tile_64, 4)
 
+// Columns [d0, d0 + depth) of `rows` rows widened to a block; rows up to a whole tile become zero.
+inline void widen(Weights w_ND, ulong w_stride, uint rows, uint d0, uint depth, uint D, float *block_ND) {
+#ifdef FORMAT
+    for (uint n = 0; n < rows; n += 16) {
+        float *to = block_ND + n / 48 * (48 * TILE_D) + n % 48;
+        for (uint d = 0; d < depth; d += 32) {
+            uint part = (d0 + d) / 32;
+            __global const uchar *block = w_ND + n * w_stride + (ulong)(part / PARTS) * (16 * BLOCK_BYTES);
+            uint16 q[16];
+            float16 scale[HALVES], minimum[HALVES];
+            decode_part(block, part % PARTS, q, scale, minimum);
+#pragma unroll
+            for (uint i = 0; i < 16; i++) {
+                float *column = to + (d + i / 2 * 4 + i % 2) * 48;
+#if HAS_MINIMUM
+                vstore16(MULTIPLY_ADD(LOW(q[i]), scale[i * HALVES / 16], minimum[i * HALVES / 16]), 0, column);
+                vstore16(MULTIPLY_ADD(HIGH(q[i]), scale[i * HALVES / 16], minimum[i * HALVES / 16]), 0, column + 96);
+#else
+                vstore16(LOW(q[i]) * scale[i * HALVES / 16], 0, column);
+                vstore16(HIGH(q[i]) * scale[i * HALVES / 16], 0, column + 96);
+#endif
+            }
+        }
+    }
+    // A tile reaches past the last group of sixteen rows, and that group past the matrix.
+    uint tail = (rows + 15) / 16 * 16;
+    if (tail % TILE_M && tail % 48)
+        for (uint d = 0; d < depth; d++)
+            vstore16((float16)(0.0f), 0, block_ND + tail / 48 * (48 * TILE_D) + d * 48 + tail % 48);
+#else
+    for (uint n = 0; n < rows; n++)
+        for (uint d = 0; d < depth; d += 16)
+            vstore16(load16_half(w_ND + n * w_stride + d0 + d, D - d0 - d), 0, block_ND + n * TILE_D + d);
+#endif
+}
+
 // sums[panel][n][token] = sum over d of x * w for `rows` rows from w on and the tokens of [t_begin, t_end);
 // `stride` floats lie between panels of the sums. Rows up to a multiple of 16 become zero.
-inline void multiply_block(__global const half *w_ND, ulong w_stride, __global const float *x_PDM, __global float *sums,
+inline void multiply_block(Weights w_ND, ulong w_stride, __global const float *x_PDM, __global float *sums,
                            ulong stride, uint rows, uint t_begin, uint t_end, uint D, float *block_ND) {
     uint D_padded = (D + 15) / 16 * 16;
     uint tiles = ((rows + 15) / 16 * 16 + TILE_M - 1) / TILE_M, panels = (t_end - t_begin + PANEL - 1) / PANEL;
+#ifndef FORMAT
     for (uint n = rows; n < tiles * TILE_M; n++)
         for (uint d = 0; d < TILE_D; d += 16) vstore16((float16)(0.0f), 0, block_ND + n * TILE_D + d);
+#endif
     for (uint d0 = 0; d0 < D; d0 += TILE_D) {
         uint depth = min((uint)TILE_D, D_padded - d0);
-        for (uint n = 0; n < rows; n++)
-            for (uint d = 0; d < depth; d += 16)
-                vstore16(load16_half(w_ND + n * w_stride + d0 + d, D - d0 - d), 0, block_ND + n * TILE_D + d);
+        widen(w_ND, w_stride, rows, d0, depth, D, block_ND);
         bool more = d0 + TILE_D < D;
         uint x_lines = (depth * (PANEL / 16) + tiles - 1) / tiles, w_done = 0;
         for (uint p = 0; p < panels; p++) {
@@ -108,9 +161,15 @@ inline void multiply_block(__global const half *w_ND, ulong w_stride, __global c
                 if (more) {
                     uint w_next = (p * tiles + i + 1) * rows / (panels * tiles);
                     for (; w_done < w_next; w_done++)
+#ifdef FORMAT
+                        for (uint b = 0; b < ROW_BYTES; b += 64)
+                            PREFETCH(w_ND + w_done / 16 * 16 * w_stride + (ulong)(d0 / TILE_D + 1) * (16 * ROW_BYTES) +
+                                     w_done % 16 * ROW_BYTES + b);
+#else
                         for (uint d = 0; d < TILE_D; d += 32) PREFETCH(w_ND + w_done * w_stride + d0 + TILE_D + d);
+#endif
                 }
-                const float *w = block_ND + i * (TILE_M * TILE_D);
+                const float *w = block_ND + TILE_AT(i);
                 uint tokens = t_end - t;
                 if (tokens > 32)
                     tile_64(w, x, tile, depth, d0 == 0);
@@ -124,7 +183,7 @@ inline void multiply_block(__global const half *w_ND, ulong w_stride, __global c
 }
 
 EXPLICIT_VECTORS
-__kernel void matmul_gemm(__global const half *w_ND, ulong w_offset, ulong w_stride,
+__kernel void matmul_gemm(Weights w_ND, ulong w_offset, ulong w_stride,
                           __global const float *x_PDM, __global const float *bias_N,
                           __global float *y_TN, ulong y_stride, uint first, uint T, uint N, uint D,
                           __global float *sums, uint rows_per_block, uint tokens_per_item, uint flags) {
@@ -136,7 +195,7 @@ __kernel void matmul_gemm(__global const half *w_ND, ulong w_offset, ulong w_str
     sums += (get_global_id(1) * get_global_size(0) + get_global_id(0)) * (tokens_per_item / PANEL * stride);
     for (uint n0 = get_global_id(0) * rows_per_block; n0 < N; n0 += get_global_size(0) * rows_per_block) {
         uint rows = min(rows_per_block, N - n0);
-        __global const half *w = w_ND + w_offset + (ulong)n0 * w_stride;
+        Weights w = w_ND + w_offset + (ulong)n0 * w_stride;
         multiply_block(w, w_stride, x_PDM, sums, stride, rows, t_begin, t_end, D, block_ND);
         for (uint t = t_begin; t < t_end; t += 16) {
             __global const float *from = sums + (t - t_begin) / PANEL * stride + t % PANEL;
@@ -161,8 +220,8 @@ __kernel void matmul_gemm(__global const half *w_ND, ulong w_offset, ulong w_str
 }
 
 EXPLICIT_VECTORS
-__kernel void matmul_gated(__global const half *gate_ND, ulong gate_offset, ulong gate_stride,
-                           __global const half *up_ND, ulong up_offset, ulong up_stride,
+__kernel void matmul_gated(Weights gate_ND, ulong gate_offset, ulong gate_stride,
+                           Weights up_ND, ulong up_offset, ulong up_stride,
                            __global const float *x_PDM, __global const float *bias_gate, __global const float *bias_up,
                            __global float *hidden_PNM, uint T, uint N, uint D,
                            __global float *sums, uint rows_per_block, uint tokens_per_item, uint flags) {
@@ -172,8 +231,8 @@ __kernel void matmul_gated(__global const half *gate_ND, ulong gate_offset, ulon
     sums += (get_global_id(1) * get_global_size(0) + get_global_id(0)) * (tokens_per_item / PANEL * stride);
     for (uint n0 = get_global_id(0) * rows_per_block; n0 < N; n0 += get_global_size(0) * rows_per_block) {
         uint rows = min(rows_per_block, N - n0);
-        __global const half *gate = gate_ND + gate_offset + (ulong)n0 * gate_stride;
-        __global const half *up = up_ND + up_offset + (ulong)n0 * up_stride;
+        Weights gate = gate_ND + gate_offset + (ulong)n0 * gate_stride;
+        Weights up = up_ND + up_offset + (ulong)n0 * up_stride;
         multiply_block(gate, gate_stride, x_PDM, sums, stride, rows, t_begin, t_end, D, block_ND);
         multiply_block(up, up_stride, x_PDM, sums + half_tile, stride, rows, t_begin, t_end, D, block_ND);
         for (uint t = t_begin; t < t_end; t += PANEL) {

@@ -2,7 +2,7 @@
 
 from cl_llama.opencl.runtime import GROUP, WIDE_GROUP, DeviceArray, Family
 from cl_llama.ops.shapes import ceil_div, expect
-from cl_llama.ops.weight import Weight, block_defines
+from cl_llama.ops.weight import Weight, block_defines, check_order
 
 _SWIGLU_CHUNK = 1024
 
@@ -22,6 +22,9 @@ def embedding(
     expect("embedding", "out_TD", out_TD, (T, D))
     cpu = (family or runtime.family) == "cpu"
     filename = "embedding_cpu.cl" if cpu else "embedding.cl"
+    if weight.lanes > 1:
+        check_order("embedding", weight, family or runtime.family)
+        filename = "embedding_blocks_cpu.cl"
     per_item = 1 if weight.format == "f16" else 16
     for segment in weight.segments:
         defines = block_defines(weight, segment)

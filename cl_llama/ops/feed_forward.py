@@ -15,7 +15,9 @@ from cl_llama.ops.weight import Weight
 
 @dataclass(frozen=True, eq=False)
 class GatedNetwork:
-    """Matrices f16: gate and up [F, D], down [D, F]; biases f32. Gate and up both have one or none.
+    """Matrices f16 or blocks: gate and up [F, D], down [D, F]; biases f32.
+
+    Gate and up both have a bias, or neither has.
 
     Attributes:
         gate: through silu.
@@ -56,11 +58,12 @@ def feed_forward(
         return
     gate_TF = runtime.scratch("gate", (T, F), np.float32)
     gate = Product(network.gate, gate_TF, network.gate_bias)
-    method = choose(runtime, family, precision, T)
+    format = network.gate.format
+    method = choose(runtime, family, precision, T, format=format)
     pairs = list(zip(network.gate.segments, network.up.segments, strict=False))
-    paired = [s.first_row for s in network.gate.segments] == [
-        s.first_row for s in network.up.segments
-    ]
+    paired = network.up.format == format and (
+        [s.first_row for s in network.gate.segments] == [s.first_row for s in network.up.segments]
+    )
     biases = None
     if network.gate_bias is not None and network.up_bias is not None:
         biases = (network.gate_bias, network.up_bias)
@@ -79,13 +82,13 @@ def feed_forward(
         if paired and len(pairs) == 1 and isinstance(method, GemmCpu):
             packed = method.prepare(h_TD)
             if runtime.profiles:
-                runtime.announce(work(T, D, F, F))
-            hidden = gated_gemm(packed, (T, F, D), *pairs[0], biases)
+                runtime.announce(work(T, D, F, F, format=format))
+            hidden = gated_gemm(packed, (T, F, D), *pairs[0], biases, format)
             down = Product(network.down, x_TD, network.down_bias)
             flags = ACCUMULATE | BIAS * (network.down_bias is not None)
             for segment in network.down.segments:
                 if runtime.profiles:
-                    runtime.announce(work(T, F, segment.rows))
+                    runtime.announce(work(T, F, segment.rows, format=network.down.format))
                 method.launch(hidden, segment, down, (T, segment.rows, F), flags)
             return
         up_TF = runtime.scratch("up", (T, F), np.float32)

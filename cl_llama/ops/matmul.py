@@ -5,12 +5,14 @@ from typing import Literal
 
 import numpy as np
 
+from cl_llama.blocks import FORMATS
 from cl_llama.opencl.intel import matrix_subgroup
 from cl_llama.opencl.profile import Work
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.opencl.tuning import Parameter, value
 from cl_llama.ops import matmul_amx
 from cl_llama.ops.elementwise import rmsnorm
+from cl_llama.ops.matmul_blocks_cpu import BLOCK_ROWS, BlocksCpu
 from cl_llama.ops.matmul_cpu import (
     MATRICES,
     MOST_FEW_ROWS,
@@ -19,13 +21,14 @@ from cl_llama.ops.matmul_cpu import (
     GemvCpu,
     Norm,
 )
+from cl_llama.ops.matmul_decoded import Decoded
 from cl_llama.ops.matmul_dpas import GemmDpas
 from cl_llama.ops.matmul_lanes_cpu import MOST_LANES_ROWS, LanesCpu
 from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Method, Product
 from cl_llama.ops.matmul_mma import GemmMma
 from cl_llama.ops.matmul_portable import GEMV_ROWS, Gemm, Gemv
 from cl_llama.ops.shapes import expect
-from cl_llama.ops.weight import Weight
+from cl_llama.ops.weight import Weight, check_order
 
 Precision = Literal["high", "fast"]
 """high: as exact as float32 sums of float16 weights; fast: one pass of a matrix unit."""
@@ -80,7 +83,7 @@ def matmul(
 ) -> None:
     """out[t, n] = sum over d of x[t, d] * weight[n, d] (+ bias[n]) (+ out[t, n] if accumulate).
 
-    x, out and bias are f32, the weight [N, D] f16, the accumulator f32.
+    x, out and bias are f32, the weight [N, D] f16 or blocks, the accumulator f32.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -99,22 +102,25 @@ def matmul_each(
 ) -> None:
     """`matmul` of the same activations with several matrices; they are prepared once."""
     T, D = x_TD.shape
+    family = family or x_TD.runtime.family
     for product in products:
-        _check(x_TD, product)
+        _check(x_TD, product, family)
     if T == 0:
         return
     exact = any(product.exact for product in products)
-    method = choose(x_TD.runtime, family or x_TD.runtime.family, precision, T, exact)
-    if isinstance(method, GemvCpu):
-        _gemv_each(method, x_TD, products, accumulate=accumulate)
-        return
-    x = method.prepare(x_TD)
-    for product in products:
-        flags = ACCUMULATE * accumulate | BIAS * (product.bias_N is not None)
-        for segment in product.weight.segments:
-            if x.runtime.profiles:
-                x.runtime.announce(work(T, D, segment.rows))
-            method.launch(x, segment, product, (T, segment.rows, D), flags)
+    for format in dict.fromkeys(product.weight.format for product in products):
+        alike = [product for product in products if product.weight.format == format]
+        method = choose(x_TD.runtime, family, precision, T, exact, format)
+        if isinstance(method, GemvCpu | BlocksCpu):
+            _gemv_each(method, x_TD, alike, accumulate=accumulate)
+            continue
+        x = method.prepare(x_TD)
+        for product in alike:
+            flags = ACCUMULATE * accumulate | BIAS * (product.bias_N is not None)
+            for segment in product.weight.segments:
+                if x.runtime.profiles:
+                    x.runtime.announce(work(T, D, segment.rows, format=format))
+                method.launch(x, segment, product, (T, segment.rows, D), flags)
 
 
 def norm_matmul_each(
@@ -129,17 +135,20 @@ def norm_matmul_each(
     T, _ = x_TD.shape
     family = family or x_TD.runtime.family
     for product in products:
-        _check(x_TD, product)
-    if T and isinstance(method := choose(x_TD.runtime, family, precision, T), GemvCpu):
-        _gemv_each(method, x_TD, products, norm=norm)
-        return
+        _check(x_TD, product, family)
+    if T and all(product.weight.format == "f16" for product in products):
+        method = choose(x_TD.runtime, family, precision, T)
+        if isinstance(method, GemvCpu):
+            _gemv_each(method, x_TD, products, norm=norm)
+            return
     h_TD = x_TD.runtime.scratch("h", x_TD.shape, np.float32)
     rmsnorm(x_TD, norm.weight_D, norm.eps, h_TD, family=family)
     matmul_each(h_TD, products, family=family, precision=precision)
 
 
-def _check(x_TD: DeviceArray, product: Product) -> None:
+def _check(x_TD: DeviceArray, product: Product, family: Family) -> None:
     T, _ = x_TD.shape
+    check_order("matmul", product.weight, family)
     expect("matmul", "x_TD", x_TD, (T, product.weight.columns))
     expect("matmul", "out_TN", product.out_TN, (T, product.weight.rows))
     if product.bias_N is not None:
@@ -147,15 +156,16 @@ def _check(x_TD: DeviceArray, product: Product) -> None:
 
 
 def _gemv_each(
-    method: GemvCpu,
+    method: GemvCpu | BlocksCpu,
     x_TD: DeviceArray,
     products: Sequence[Product],
     *,
     accumulate: bool = False,
     norm: Norm | None = None,
 ) -> None:
-    """Several matrices a launch; those with a bias and those without go separately."""
+    """Several matrices a launch, all of a format; with a bias and without they go separately."""
     runtime = x_TD.runtime
+    format = products[0].weight.format
     for biased in (False, True):
         matrices = [
             (product, segment)
@@ -166,21 +176,37 @@ def _gemv_each(
         for start in range(0, len(matrices), MATRICES):
             group = matrices[start : start + MATRICES]
             if runtime.profiles:
-                runtime.announce(work(*x_TD.shape, *[segment.rows for _, segment in group]))
-            method.launch_each(x_TD, group, ACCUMULATE * accumulate | BIAS * biased, norm)
+                rows = [segment.rows for _, segment in group]
+                runtime.announce(work(*x_TD.shape, *rows, format=format))
+            flags = ACCUMULATE * accumulate | BIAS * biased
+            if isinstance(method, BlocksCpu):
+                method.launch_each(x_TD, group, flags)
+            else:
+                method.launch_each(x_TD, group, flags, norm)
 
 
-def work(T: int, D: int, *rows: int) -> Work:
+def work(T: int, D: int, *rows: int, format: str = "f16") -> Work:
     """That of products with matrices of so many rows, activations read and written once."""
     N = sum(rows)
     sizes = f"{T}x{D}x{'+'.join(map(str, rows))}"
-    return Work(sizes, 2 * N * D + 4 * T * (D + N), 2 * T * N * D)
+    row_bytes = 2 * D if format == "f16" else FORMATS[format].row_bytes(D)
+    return Work(sizes, N * row_bytes + 4 * T * (D + N), 2 * T * N * D)
 
 
 def choose(
-    runtime: Runtime, family: Family, precision: Precision, T: int, exact: bool = False
-) -> Method | GemvCpu:
-    """The way to multiply T rows of activations on a device; `exact`: by a product that asks it."""
+    runtime: Runtime,
+    family: Family,
+    precision: Precision,
+    T: int,
+    exact: bool = False,
+    format: str = "f16",
+) -> Method | GemvCpu | BlocksCpu:
+    """The way to multiply T rows of activations on a device by weights of a format.
+
+    exact: by a product that asks it.
+    """
+    if family == "cpu" and format != "f16":
+        return BlocksCpu() if T <= BLOCK_ROWS else GemmCpu()
     if family == "cpu":
         tuning = runtime.tuning
         if runtime.matrix_unit == "amx" and value(tuning, _AMX_ROWS) <= T:
@@ -195,8 +221,11 @@ def choose(
     if value(runtime.tuning, _PORTABLE_GEMV_ROWS) >= T:
         return Gemv()
     parts = 1 if precision == "fast" else 2
+    unit: Method | None = None
     if runtime.matrix_unit == "mma":
-        return GemmMma(parts)
-    if runtime.matrix_unit == "dpas":
-        return GemmDpas(matrix_subgroup(runtime.device), parts)
-    return Gemm()
+        unit = GemmMma(parts)
+    elif runtime.matrix_unit == "dpas":
+        unit = GemmDpas(matrix_subgroup(runtime.device), parts)
+    if unit is None:
+        return Gemm()
+    return unit if format == "f16" else Decoded(unit)

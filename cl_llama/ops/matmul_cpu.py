@@ -14,7 +14,8 @@ from cl_llama.ops.weight import Segment
 
 MATRICES = 3
 """Most matrices that `GemvCpu` multiplies by in one launch."""
-_GEMV_MATRIX = "bllbbluu"
+GEMV_MATRIX = "bllbbluu"
+"""Argument types of each of them."""
 _GEMV_TILE_T, _GEMV_STREAMS_FEW, _GEMV_ITEMS_PER_UNIT = 4, 4, 16
 GEMV_STREAMS = Parameter(
     "matmul.cpu.gemv_streams",
@@ -120,7 +121,7 @@ class GemvCpu:
         kernel = runtime.kernel(
             "matmul_gemv_cpu.cl",
             "matmul_gemv",
-            _GEMV_MATRIX * MATRICES + "bbfuuuu",
+            GEMV_MATRIX * MATRICES + "bbfuuuu",
             TILE_T=tile_t,
             STREAMS=streams,
             GATED=int(gated),
@@ -214,7 +215,13 @@ class GemmCpu(Method):
         runtime = x.runtime
         defines = _gemm_defines(runtime)
         division = _divide(runtime.compute_units, T, N, defines["TILE_N"])
-        kernel = runtime.kernel("matmul_gemm_cpu.cl", "matmul_gemm", ARGUMENTS + "buuu", **defines)
+        kernel = runtime.kernel(
+            "matmul_gemm_cpu.cl",
+            "matmul_gemm",
+            ARGUMENTS + "buuu",
+            **defines,
+            **_format_define(product.weight.format),
+        )
         runtime.launch(
             kernel,
             division.items,
@@ -234,10 +241,11 @@ def gated_gemm(
     gate: Segment,
     up: Segment,
     biases: tuple[DeviceArray, DeviceArray] | None,
+    format: str,
 ) -> DeviceArray:
     """silu(x gate^T) * (x up^T) of many rows that `GemmCpu` packed, and packed likewise.
 
-    sizes: T, rows of gate, D.
+    sizes: T, rows of gate, D. format: of both matrices.
     """
     T, N, D = sizes
     runtime = packed.runtime
@@ -246,7 +254,10 @@ def gated_gemm(
     division = _divide(runtime.compute_units, T, N, defines["TILE_N"] // 2)
     bias_gate, bias_up = biases or (hidden, hidden)
     types = "bll" + "bll" + "bbbb" + "uuu" + "buuu"
-    kernel = runtime.kernel("matmul_gemm_cpu.cl", "matmul_gated", types, **defines)
+    defines_format = _format_define(format)
+    kernel = runtime.kernel(
+        "matmul_gemm_cpu.cl", "matmul_gated", types, **defines, **defines_format
+    )
     runtime.launch(
         kernel,
         division.items,
@@ -296,6 +307,10 @@ def _gemm_defines(runtime: Runtime) -> dict[str, int]:
         "TILE_D": value(runtime.tuning, GEMM_TILE_D),
         "TILE_N": value(runtime.tuning, GEMM_TILE_N),
     }
+
+
+def _format_define(format: str) -> dict[str, str]:
+    return {} if format == "f16" else {"FORMAT": format.upper()}
 
 
 def _sums(runtime: Runtime, division: _Division, tile_n: int) -> DeviceArray:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_llama import blocks
 from cl_llama.blocks import FORMATS
 from cl_llama.errors import CheckpointError, DeviceMemoryError
-from cl_llama.opencl.runtime import DeviceArray, Runtime
+from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
+from cl_llama.ops.block_layout import interleave, lanes_of
+from cl_llama.ops.shapes import ceil_div
 
 if TYPE_CHECKING:
     import pyopencl as cl
@@ -44,11 +47,24 @@ class DeviceMade(Protocol):
         """Fill f16 [N, D] with the rows from `start` on."""
 
 
+@runtime_checkable
+class BlockSource(Protocol):
+    """A tensor that may be stored in the blocks of one of `cl_llama.blocks.FORMATS`."""
+
+    @property
+    def format(self) -> str:
+        """The format's name; others' rows are values."""
+
+    def read_blocks(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows [start, stop) of blocks, uint8 [stop - start, bytes of a row]."""
+
+
 @dataclass(frozen=True, eq=False)
 class Segment:
     """Consecutive rows of a matrix: row n at `offset + n * row_stride`.
 
-    These count elements of f16, and bytes of blocks.
+    Both count elements of f16, or bytes of blocks. Where the blocks of several rows are interleaved
+    (`Weight.lanes`), these rows together lie where they would lie one after the other.
     """
 
     buffer: "cl.Buffer"
@@ -60,10 +76,14 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """A matrix [N, D] in one buffer or split by rows over several.
+    """A matrix [N, D] of f16 or of blocks, in one buffer or split by rows over several.
 
-    A device that allocates less at once than the matrix needs has it in several. `format` is
-    "f16" or the name of a block format, whose rows are as files have them.
+    A device that allocates less at once than the matrix needs has it in several.
+
+    Attributes:
+        format: "f16" or a name of `cl_llama.blocks.FORMATS`.
+        lanes: so many rows' blocks are interleaved as `block_layout.interleave` says; each
+            segment begins with such a group, and its last group is whole. 1: row by row.
     """
 
     runtime: Runtime
@@ -71,6 +91,7 @@ class Weight:
     rows: int
     columns: int
     format: str = "f16"
+    lanes: int = 1
 
 
 def block_defines(weight: Weight, segment: Segment) -> dict[str, int | str]:
@@ -81,17 +102,36 @@ def block_defines(weight: Weight, segment: Segment) -> dict[str, int | str]:
     return {"FORMAT": weight.format.upper(), "WORDS": int(all(n % 4 == 0 for n in sizes))}
 
 
-def upload_matrix(
-    runtime: Runtime, source: RowSource, on_bytes: Callable[[int], None] | None = None
-) -> Weight:
-    """Copy a matrix [N, D] to the device as f16, or have the device make it.
+def check_order(operation: str, weight: Weight, family: Family) -> None:
+    """Raise ValueError where blocks lie in another order than a family's kernels read."""
+    if weight.format != "f16" and weight.lanes != lanes_of(family):
+        raise ValueError(
+            f"{operation}: {weight.lanes} rows of {weight.format} are interleaved, "
+            f"the {family} family needs {lanes_of(family)}"
+        )
 
-    `on_bytes` is called with the number of f16 bytes after each piece.
+
+def upload_matrix(
+    runtime: Runtime,
+    source: RowSource,
+    on_bytes: Callable[[int], None] | None = None,
+    *,
+    quantize: str | None = None,
+    family: Family | None = None,
+) -> Weight:
+    """Copy a matrix [N, D] to the device, or have the device make it.
+
+    Quantised blocks stay what they are, other values become f16, or blocks of the format `quantize`
+    where rows are whole numbers of them. The order of blocks suits a family's kernels, None is the
+    device's own. `on_bytes` is called with the number of bytes after each piece.
 
     Raises:
-        CheckpointError: a value that f16 cannot hold; names the tensor.
+        CheckpointError: a value that f16 or the blocks cannot hold; names the tensor.
         DeviceMemoryError: a single row exceeds what the device allocates at once.
     """
+    stored = _blocks_of(source, quantize)
+    if stored is not None:
+        return _upload_blocks(runtime, source, *stored, on_bytes, family or runtime.family)
     rows, columns = source.shape
     row_bytes = columns * 2
     if row_bytes > runtime.device.max_alloc_bytes:
@@ -121,6 +161,59 @@ def upload_matrix(
         segments.append(Segment(buffer, 0, columns, first, count))
     source.release()
     return Weight(runtime, tuple(segments), rows, columns)
+
+
+def _blocks_of(
+    source: RowSource, to: str | None
+) -> tuple[str, Callable[[int, int], NDArray[np.uint8]]] | None:
+    """The format in which a matrix is uploaded, and what gives its rows; None: as f16."""
+    if isinstance(source, BlockSource) and source.format in FORMATS:
+        return source.format, source.read_blocks
+    if to is None or source.shape[1] % FORMATS[to].elements:
+        return None
+
+    def quantized(start: int, stop: int) -> NDArray[np.uint8]:
+        try:
+            return blocks.quantize(to, source.read_rows(start, stop))
+        except ValueError as error:
+            raise CheckpointError(f"{source.name}: {error}") from error
+
+    return to, quantized
+
+
+def _upload_blocks(
+    runtime: Runtime,
+    source: RowSource,
+    format: str,
+    read: Callable[[int, int], NDArray[np.uint8]],
+    on_bytes: Callable[[int], None] | None,
+    family: Family,
+) -> Weight:
+    rows, columns = source.shape
+    row_bytes = FORMATS[format].row_bytes(columns)
+    lanes = lanes_of(family)
+    limit = runtime.device.max_alloc_bytes // (lanes * row_bytes) * lanes
+    if limit == 0:
+        raise DeviceMemoryError(
+            f"{source.name}: {lanes} rows have {lanes * row_bytes:,} bytes, "
+            f"{runtime.device.label} allocates at most {runtime.device.max_alloc_bytes:,} at once"
+        )
+    piece_rows = max(lanes, _UPLOAD_BYTES // row_bytes // lanes * lanes)
+    segments = []
+    for first in range(0, rows, limit):
+        count = min(limit, rows - first)
+        buffer = runtime.allocate(ceil_div(count, lanes) * lanes * row_bytes)
+        for start in range(first, first + count, piece_rows):
+            piece = read(start, min(start + piece_rows, first + count))
+            if lanes > 1:
+                piece = interleave(format, piece)
+            piece = np.ascontiguousarray(piece)
+            runtime.write(buffer, piece, offset=(start - first) * row_bytes)
+            if on_bytes is not None:
+                on_bytes(piece.nbytes)
+        segments.append(Segment(buffer, 0, row_bytes, first, count))
+    source.release()
+    return Weight(runtime, tuple(segments), rows, columns, format, lanes)
 
 
 def upload_vector(runtime: Runtime, source: RowSource) -> DeviceArray:

@@ -1,0 +1,52 @@
+"""Products of the CPU family with quantised weights against float64, and look-ups in them."""
+
+import numpy as np
+import pytest
+
+from cl_llama import ops
+from cl_llama.blocks import FORMATS
+from cl_llama.opencl.runtime import Runtime
+from tests import reference
+from tests.ops.block_source import random_matrix
+from tests.ops.guarded import Guarded, assert_close
+
+# Float32 sums; numbers and minima are summed apart, and are larger than what is left of them.
+TOLERANCE = 4e-5
+
+
+@pytest.fixture
+def cpu_runtime(runtime: Runtime) -> Runtime:
+    if runtime.family != "cpu":
+        pytest.skip("a CPU's kernels")
+    return runtime
+
+
+@pytest.mark.parametrize(("T", "N", "D"), [(1, 37, 512), (3, 16, 288), (8, 150, 256), (9, 58, 544)])
+@pytest.mark.parametrize("format", FORMATS)
+def test_matmul(cpu_runtime: Runtime, format: str, T: int, N: int, D: int) -> None:
+    D = -(-D // FORMATS[format].elements) * FORMATS[format].elements
+    matrix = random_matrix(format, N, D)
+    rng = np.random.default_rng(T)
+    x_TD = rng.standard_normal((T, D)).astype(np.float32)
+    bias_N = rng.standard_normal(N).astype(np.float32)
+    before_TN = rng.standard_normal((T, N)).astype(np.float32)
+    out = Guarded(cpu_runtime, before_TN)
+    ops.matmul(
+        cpu_runtime.from_numpy(x_TD),
+        ops.upload_matrix(cpu_runtime, matrix),
+        out.array,
+        cpu_runtime.from_numpy(bias_N),
+        accumulate=True,
+    )
+    expected = reference.matmul(x_TD, matrix.values, bias_N) + before_TN
+    assert_close(out.numpy(), expected, TOLERANCE)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_embedding(cpu_runtime: Runtime, format: str) -> None:
+    matrix = random_matrix(format, 37, 256)
+    ids = np.array([36, 0, 17, 15], np.int32)
+    out = Guarded(cpu_runtime, np.zeros((4, 256), np.float32))
+    weight = ops.upload_matrix(cpu_runtime, matrix)
+    ops.embedding(cpu_runtime.from_numpy(ids), weight, out.array)
+    assert_close(out.numpy(), matrix.values[ids], 1e-6)
