@@ -20,12 +20,13 @@ def embedding(
     runtime = ids_T.runtime
     (T,), D = ids_T.shape, weight.columns
     expect("embedding", "out_TD", out_TD, (T, D))
-    cpu = (family or runtime.family) == "cpu"
-    filename = "embedding_cpu.cl" if cpu else "embedding.cl"
-    if weight.lanes > 1:
-        check_order("embedding", weight, family or runtime.family)
-        filename = "embedding_blocks_cpu.cl"
-    per_item = 1 if weight.format == "f16" else 16
+    family = family or runtime.family
+    check_order("embedding", weight, family)
+    cpu, blocks = family == "cpu", weight.format != "f16"
+    filename = "embedding.cl"
+    if cpu:
+        filename = "embedding_blocks_cpu.cl" if blocks else "embedding_cpu.cl"
+    per_item = 16 if blocks else 1
     for segment in weight.segments:
         defines = block_defines(weight, segment)
         kernel = runtime.kernel(filename, "embedding", "blluubbu", **defines)

@@ -220,6 +220,8 @@ def choose(
         return LanesCpu() if value(tuning, _LANES_ROWS) >= T else GemmCpu()
     if value(runtime.tuning, _PORTABLE_GEMV_ROWS) >= T:
         return Gemv()
+    if format != "f16" and precision == "high":
+        return Gemm()  # the matrix units' halves would round the weights
     parts = 1 if precision == "fast" else 2
     unit: Method | None = None
     if runtime.matrix_unit == "mma":

@@ -8,7 +8,9 @@ import pytest
 from cl_llama.blocks import dequantize
 from cl_llama.opencl.runtime import Runtime
 from cl_llama.ops import matmul_decoded, matmul_portable
+from cl_llama.ops.matmul import choose
 from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Method, Product
+from cl_llama.ops.matmul_mma import GemmMma
 from tests import reference
 from tests.ops.block_matrices import place, random_blocks
 from tests.ops.guarded import Guarded, assert_close
@@ -60,6 +62,17 @@ def test_decoded(runtime: Runtime, format: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(matmul_decoded, "DECODED_BYTES", 3 * 2 * 256)
     method = matmul_decoded.Decoded(GEMV)
     check(runtime, method, format, Case(2, 7, 1, segment_rows=5), np.float16)
+
+
+def test_only_fast_products_round_weights(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Matrix units take halves, which hold fewer bits than blocks do."""
+    monkeypatch.setattr(runtime, "matrix_unit", "mma")
+    assert choose(runtime, "portable", "high", 64, format="q4_k") == GEMM
+    fast = choose(runtime, "portable", "fast", 64, format="q4_k")
+    assert fast == matmul_decoded.Decoded(GemmMma(parts=1))
+    assert choose(runtime, "portable", "fast", 1, format="q4_k") == GEMV
 
 
 def check(
