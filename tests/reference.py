@@ -54,6 +54,19 @@ def rmsnorm(x_TD, weight_D, eps):
     return x_TD * scale_T1 * np.asarray(weight_D, np.float64)
 
 
+def layernorm(x_TD, weight_D, bias_D, eps):
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis."""
+    x_TD = np.asarray(x_TD, np.float64)
+    distance_TD = x_TD - x_TD.mean(axis=-1, keepdims=True)
+    return rmsnorm(distance_TD, weight_D, eps) + np.asarray(bias_D, np.float64)
+
+
+def gelu(x_TF):
+    """x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))."""
+    x_TF = np.asarray(x_TF, np.float64)
+    return x_TF / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x_TF + 0.044715 * x_TF**3)))
+
+
 def rope(x_THK, cos_sin_TP2, pairing):
     """Rotate every head's pairs: (a, b) -> (a cos - b sin, b cos + a sin)."""
     x_THK = np.asarray(x_THK, np.float64)

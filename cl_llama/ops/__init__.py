@@ -14,7 +14,7 @@ from cl_llama.ops.attention import (
     plan_attention,
     rope_store,
 )
-from cl_llama.ops.elementwise import embedding, rmsnorm, swiglu
+from cl_llama.ops.elementwise import add, embedding, gelu, layernorm, rmsnorm, swiglu
 from cl_llama.ops.feed_forward import GatedNetwork, feed_forward
 from cl_llama.ops.mapped_weight import ALIGNMENT, RowsInPlace, map_rows
 from cl_llama.ops.matmul import (
@@ -45,6 +45,7 @@ __all__ = [
     "RowsInPlace",
     "Segment",
     "Weight",
+    "add",
     "allocate_cache",
     "argmax",
     "as_f16",
@@ -54,6 +55,8 @@ __all__ = [
     "embedding",
     "feed_forward",
     "fill_random",
+    "gelu",
+    "layernorm",
     "map_rows",
     "matmul",
     "matmul_each",

@@ -1,10 +1,12 @@
-"""Operations on the rows of activations: embedding lookup, RMSNorm, SwiGLU."""
+"""Operations on the rows of activations: embedding lookup, norms, activation functions."""
+
+import math
 
 from cl_llama.opencl.runtime import GROUP, WIDE_GROUP, DeviceArray, Family
 from cl_llama.ops.shapes import ceil_div, expect
 from cl_llama.ops.weight import Weight, block_defines, check_order
 
-_SWIGLU_CHUNK = 1024
+_CHUNK = 1024
 
 
 def embedding(
@@ -88,20 +90,82 @@ def rmsnorm(
     )
 
 
+def layernorm(
+    x_TD: DeviceArray,
+    weight_D: DeviceArray,
+    bias_D: DeviceArray,
+    eps: float,
+    out_RD: DeviceArray,
+    rows_R: DeviceArray | None = None,
+    *,
+    family: Family | None = None,
+) -> None:
+    """out[r] = (x[r] - mean) / sqrt(variance + eps) * weight + bias, all f32 (Ba et al., 2016).
+
+    With `rows_R` (int32 [R]) row r of out is that of x[rows[r]]; without, out may be x itself.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    runtime = x_TD.runtime
+    T, D = x_TD.shape
+    R = T if rows_R is None else rows_R.shape[0]
+    expect("layernorm", "weight_D", weight_D, (D,))
+    expect("layernorm", "bias_D", bias_D, (D,))
+    expect("layernorm", "out_RD", out_RD, (R, D))
+    group = 1
+    if (family or runtime.family) == "cpu":
+        kernel = runtime.kernel("layernorm_cpu.cl", "layernorm", "bbbbbufu")
+    else:
+        group = WIDE_GROUP if runtime.wide_groups else GROUP
+        kernel = runtime.kernel("layernorm.cl", "layernorm", "bbbbbufu", GROUP=group)
+    runtime.launch(
+        kernel,
+        (R * group,),
+        (group,),
+        x_TD,
+        weight_D,
+        bias_D,
+        weight_D if rows_R is None else rows_R,
+        out_RD,
+        D,
+        eps,
+        int(rows_R is not None),
+    )
+
+
+def gelu(x_TF: DeviceArray, *, family: Family | None = None) -> None:
+    """x = gelu(x) in place, f32, by its approximation with tanh (Hendrycks and Gimpel, 2016)."""
+    _launch_each("gelu", x_TF, family=family)
+
+
+def add(x_TD: DeviceArray, y_TD: DeviceArray, *, family: Family | None = None) -> None:
+    """x += y, f32.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    expect("add", "y_TD", y_TD, x_TD.shape)
+    _launch_each("add", x_TD, y_TD, family=family)
+
+
 def swiglu(gate_TF: DeviceArray, up_TF: DeviceArray, *, family: Family | None = None) -> None:
     """gate = silu(gate) * up in place, f32 (Shazeer, 2020).
 
     Raises:
         ValueError: shapes that do not fit.
     """
-    runtime = gate_TF.runtime
     expect("swiglu", "up_TF", up_TF, gate_TF.shape)
-    T, F = gate_TF.shape
+    _launch_each("swiglu", gate_TF, up_TF, family=family)
+
+
+def _launch_each(name: str, *arrays: DeviceArray, family: Family | None) -> None:
+    """Run a kernel that treats every element of its arrays alike."""
+    runtime, count = arrays[0].runtime, math.prod(arrays[0].shape)
+    types = "b" * len(arrays) + "u"
     if (family or runtime.family) == "cpu":
-        kernel = runtime.kernel("swiglu_cpu.cl", "swiglu", "bbu", CHUNK=_SWIGLU_CHUNK)
-        items, local = (ceil_div(T * F, _SWIGLU_CHUNK),), (1,)
-        runtime.launch(kernel, items, local, gate_TF, up_TF, T * F)
+        kernel = runtime.kernel(f"{name}_cpu.cl", name, types, CHUNK=_CHUNK)
+        runtime.launch(kernel, (ceil_div(count, _CHUNK),), (1,), *arrays, count)
     else:
-        kernel = runtime.kernel("swiglu.cl", "swiglu", "bbu")
-        items, local = (ceil_div(T * F, GROUP) * GROUP,), (GROUP,)
-        runtime.launch(kernel, items, local, gate_TF, up_TF, T * F)
+        kernel = runtime.kernel(f"{name}.cl", name, types)
+        runtime.launch(kernel, (ceil_div(count, GROUP) * GROUP,), (GROUP,), *arrays, count)

@@ -31,7 +31,8 @@ LONG_PORTABLE = (
 # A case or two of every portable kernel: following uninitialised values takes ten times longer.
 FEW = (
     "test_attention and (31 or 60) and not 600 or rope_store and 10-True or "
-    "test_embedding and 7-17 or test_rmsnorm and True-17 or test_swiglu and shape1 or "
+    "test_embedding and 7-17 or (test_rmsnorm or test_layernorm) and True-17 or "
+    "(test_swiglu or test_gelu or test_add) and shape1 or "
     "test_matmul and 33 and not (test_variants or 520) or "
     "(argmax or softmax) and 17 or test_top_k and 7-17"
 )

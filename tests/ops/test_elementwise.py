@@ -1,4 +1,4 @@
-"""Embedding lookup, RMSNorm and SwiGLU against float64."""
+"""Embedding lookup, norms and activation functions against float64."""
 
 import numpy as np
 import pytest
@@ -39,6 +39,48 @@ def test_embedding_of_blocks(runtime: Runtime, format: str) -> None:
     ops.embedding(runtime.from_numpy(ids_T), weight, out.array, family="portable")
     # A scale, a number and an offset of few bits each: one sum is rounded, or a product before it.
     assert_close(out.numpy(), dequantize(format, blocks)[ids_T], 1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (1, 17), (3, 1031)])
+def test_add(runtime: Runtime, family: Family, shape: tuple[int, int]) -> None:
+    x_TD, y_TD = np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
+    x = Guarded(runtime, x_TD)
+    ops.add(x.array, runtime.from_numpy(y_TD), family=family)
+    np.testing.assert_array_equal(x.numpy(), x_TD + y_TD)
+
+
+@pytest.mark.parametrize("D", WIDTHS)
+@pytest.mark.parametrize("gather", [False, True])
+def test_layernorm(runtime: Runtime, family: Family, D: int, gather: bool) -> None:
+    """The mean of most rows is far from zero: squares alone would lose the variance."""
+    rng = np.random.default_rng(D)
+    x_TD = (rng.standard_normal((5, D)) + 100 * rng.standard_normal((5, 1))).astype(np.float32)
+    x_TD[3] = 2.0  # eps alone keeps this row finite
+    w_D, b_D = rng.standard_normal((2, D)).astype(np.float32)
+    rows = np.array([4, 0, 3], np.int32) if gather else None
+    source = x_TD if rows is None else x_TD[rows]
+    out = Guarded(runtime, np.full(source.shape, np.nan, np.float32) if gather else x_TD)
+    ops.layernorm(
+        runtime.from_numpy(x_TD) if gather else out.array,
+        runtime.from_numpy(w_D),
+        runtime.from_numpy(b_D),
+        1e-5,
+        out.array,
+        None if rows is None else runtime.from_numpy(rows),
+        family=family,
+    )
+    # The mean, of about 100, is off by its last bits.
+    assert_close(out.numpy(), reference.layernorm(source, w_D, b_D, 1e-5), 1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (1, 17), (3, 100), (3, 1031)])
+def test_gelu(runtime: Runtime, family: Family, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(shape[1])
+    x_TF = (rng.standard_normal(shape) * 3).astype(np.float32)
+    x_TF[0, :2] = -60.0, 60.0  # the exponential overflows: gelu tends to zero, not to NaN
+    x = Guarded(runtime, x_TF)
+    ops.gelu(x.array, family=family)
+    assert_close(x.numpy(), reference.gelu(x_TF), 2e-6)
 
 
 @pytest.mark.parametrize("D", WIDTHS)

@@ -1,0 +1,17 @@
+// x[i] += y[i]; CPU family: CHUNK elements a work-item.
+//
+// x  float32 in/out  [count]
+// y  float32 in      [count]
+// Global size (ceil(count / CHUNK)), local size (1).
+
+#include "float16.cl"
+
+#ifndef CHUNK
+#define CHUNK 1024 // elements a work-item; a multiple of 16
+#endif
+
+__kernel void add(__global float *x, __global const float *y, uint count) {
+    uint begin = get_global_id(0) * CHUNK, end = min(begin + CHUNK, count);
+    for (uint i = begin; i < end; i += 16)
+        store16_float(load16_float(x + i, end - i) + load16_float(y + i, end - i), x + i, end - i);
+}
