@@ -13,7 +13,7 @@ import numpy as np
 from cl_llama.checkpoints import Checkpoint, HostTensor
 from cl_llama.models.config import ModelConfig
 from cl_llama.models.rope import cos_sin
-from cl_llama.models.weights import LayerTensors, map_tensors
+from cl_llama.models.weights import map_tensors
 
 
 def f16(x):
@@ -179,7 +179,41 @@ class Weights:
     output: np.ndarray
 
 
-def load_weights(config: ModelConfig, checkpoint: Checkpoint) -> Weights:
+@dataclass
+class Gpt2Layer:
+    """float64 arrays of one layer of a GPT-2, named as in Gpt2LayerTensors."""
+
+    attn_norm: np.ndarray
+    attn_norm_bias: np.ndarray
+    q: np.ndarray
+    k: np.ndarray
+    v: np.ndarray
+    q_bias: np.ndarray
+    k_bias: np.ndarray
+    v_bias: np.ndarray
+    o: np.ndarray
+    o_bias: np.ndarray
+    ffn_norm: np.ndarray
+    ffn_norm_bias: np.ndarray
+    up: np.ndarray
+    up_bias: np.ndarray
+    down: np.ndarray
+    down_bias: np.ndarray
+
+
+@dataclass
+class Gpt2Weights:
+    """float64 arrays of a GPT-2."""
+
+    embedding: np.ndarray
+    positions: np.ndarray
+    layers: list[Gpt2Layer]
+    final_norm: np.ndarray
+    final_norm_bias: np.ndarray
+    output: np.ndarray
+
+
+def load_weights(config: ModelConfig, checkpoint: Checkpoint) -> Weights | Gpt2Weights:
     """The values the device holds: matrices rounded to f16, vectors to f32."""
 
     def read(tensor: HostTensor | None) -> np.ndarray | None:
@@ -188,16 +222,22 @@ def load_weights(config: ModelConfig, checkpoint: Checkpoint) -> Weights:
         rows = tensor.read_rows(0, tensor.shape[0])
         return f16(rows) if rows.ndim == 2 else f32(rows)
 
-    def layer(tensors: LayerTensors) -> Layer:
-        return Layer(**{f.name: read(getattr(tensors, f.name)) for f in fields(tensors)})
+    def read_all(tensors, skipped=()):
+        names = [f.name for f in fields(tensors) if f.name not in skipped]
+        return {name: read(getattr(tensors, name)) for name in names}
 
     tensors = map_tensors(config, checkpoint)
-    return Weights(
-        embedding=read(tensors.embedding),
-        layers=[layer(t) for t in tensors.layers],
-        final_norm=read(tensors.final_norm),
-        output=read(tensors.output),
+    is_gpt2 = config.architecture == "gpt2"
+    layer = Gpt2Layer if is_gpt2 else Layer
+    return (Gpt2Weights if is_gpt2 else Weights)(
+        layers=[layer(**read_all(t)) for t in tensors.layers], **read_all(tensors, ["layers"])
     )
+
+
+def logits(config: ModelConfig, weights: Weights | Gpt2Weights, ids_T, kept=f16):
+    """`llama_logits` or `gpt2_logits`, as the weights are."""
+    compute = gpt2_logits if isinstance(weights, Gpt2Weights) else llama_logits
+    return compute(config, weights, ids_T, kept)
 
 
 def llama_logits(config: ModelConfig, weights: Weights, ids_T, kept=f16):
@@ -228,9 +268,27 @@ def llama_logits(config: ModelConfig, weights: Weights, ids_T, kept=f16):
     return matmul(rmsnorm(x_TD, weights.final_norm, config.norm_eps), weights.output)
 
 
-def greedy(config: ModelConfig, weights: Weights, ids_T, count: int):
+def gpt2_logits(config: ModelConfig, weights: Gpt2Weights, ids_T, kept=f16):
+    """Logits of a GPT-2; see `llama_logits`."""
+    H, K, eps = config.n_heads, config.head_dim, config.norm_eps
+    positions_T = np.arange(len(ids_T))
+    x_TD = embedding(ids_T, weights.embedding) + embedding(positions_T, weights.positions)
+    for w in weights.layers:
+        h_TD = layernorm(x_TD, w.attn_norm, w.attn_norm_bias, eps)
+        q_THK, k_THK, v_THK = (
+            matmul(h_TD, matrix, bias).reshape(-1, H, K)
+            for matrix, bias in ((w.q, w.q_bias), (w.k, w.k_bias), (w.v, w.v_bias))
+        )
+        a_THK = attention(q_THK, kept(k_THK), kept(v_THK), positions_T)
+        x_TD = x_TD + matmul(a_THK.reshape(-1, H * K), w.o, w.o_bias)
+        h_TD = layernorm(x_TD, w.ffn_norm, w.ffn_norm_bias, eps)
+        x_TD = x_TD + matmul(gelu(matmul(h_TD, w.up, w.up_bias)), w.down, w.down_bias)
+    return matmul(layernorm(x_TD, weights.final_norm, weights.final_norm_bias, eps), weights.output)
+
+
+def greedy(config: ModelConfig, weights: Weights | Gpt2Weights, ids_T, count: int):
     """The `count` most likely tokens after a prompt, one by one: int32 [count]."""
     ids = list(ids_T)
     for _ in range(count):
-        ids.append(int(argmax(llama_logits(config, weights, ids)[-1])))
+        ids.append(int(argmax(logits(config, weights, ids)[-1])))
     return np.array(ids[len(ids_T) :], np.int32)

@@ -9,7 +9,8 @@ by hand in one of the spellings found in the wild, and `expected.npz`:
     ids     int32 [T]        a prompt
     logits  float32 [T, V]   transformers' float64 logits after every token, from the matrices as
                              f16 holds them
-    greedy  int32 [16]       its 16 most likely next tokens, decoded one by one with a cache
+    greedy  int32 [n]        its 16 most likely next tokens, of GPT-2 24, decoded one by one with a
+                             cache
 
 A prompt is searched for whose every position, in the prompt and the continuation, keeps a distance
 between the two best tokens, so that tests may demand equal ids. Its logits may not depend much on
@@ -38,14 +39,21 @@ from transformers.utils.logging import disable_progress_bar
 from cl_llama.checkpoints import open_checkpoint
 from cl_llama.models.config import ModelConfig, config_from_checkpoint
 from tests import reference
-from tests.reference import Weights
+from tests.reference import Gpt2Weights, Weights
 
 FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
-GREEDY_STEPS = 16
 MARGIN = 4e-3  # between the two best logits, over the RMS of all: transformers' float64
 MARGIN_F16_KV = 2e-3  # the same where the cache is f16
 LEAST_CHANGE = 1e-2  # relative RMS of the logits when a feature is left out
-WEIGHT_STD = {"q_proj": 0.1, "k_proj": 0.1, "o_proj": 0.04}  # others: 0.15
+WEIGHT_STD = {  # others: 0.15
+    "q_proj": 0.1,
+    "k_proj": 0.1,
+    "o_proj": 0.04,
+    "c_attn": 0.1,
+    "c_proj": 0.1,
+    "wte": 0.2,
+    "wpe": 0.8,
+}
 LEAST_DISTINCT = 4  # ids in the continuation; one over and over would hide faults
 FLOAT32_NOISE = 3e-7  # of the RMS of K and V: how far float32 arithmetic is from float64
 MOST_SENSITIVE = 1e-5  # relative RMS of the logits' change when such noise flips roundings to f16
@@ -104,6 +112,23 @@ def without_attention(config: ModelConfig, weights: Weights) -> tuple[ModelConfi
     return config, weights
 
 
+def without_positions(config: ModelConfig, weights: Gpt2Weights) -> tuple[ModelConfig, Gpt2Weights]:
+    """GPT-2's tokens do not know their places."""
+    return config, replace(weights, positions=0 * weights.positions)
+
+
+def zeroed(*parts: str) -> Ablation:
+    """Some tensors of every layer replaced by zeros."""
+
+    def ablate(config: ModelConfig, weights: Weights) -> tuple[ModelConfig, Weights]:
+        def zero(layer: Any) -> Any:
+            return replace(layer, **{part: 0 * getattr(layer, part) for part in parts})
+
+        return config, replace(weights, layers=[zero(layer) for layer in weights.layers])
+
+    return ablate
+
+
 QKV_BIAS = ("q_bias", "k_bias", "v_bias")
 MLP_BIAS = ("gate_bias", "up_bias", "down_bias")
 
@@ -125,6 +150,9 @@ class Fixture:
     generation_config: dict[str, Any] = field(default_factory=dict)
     meta: dict[str, Any] | None = None  # params.json: saved in Meta's layout, 2 shards
     meta_embedding_axis: int = 1
+    greedy_steps: int = 16
+    prefix: str = ""  # in front of the names in the file, in place of the model's own
+    masks: bool = False  # the causal mask in every layer, as older GPT-2 files have it
 
 
 def hf_config(architecture: str = "Llama", **keys: Any) -> dict[str, Any]:
@@ -148,6 +176,38 @@ def hf_config(architecture: str = "Llama", **keys: Any) -> dict[str, Any]:
     } | keys
     return {key: value for key, value in config.items() if value is not ...}
 
+
+def gpt2_config(**keys: Any) -> dict[str, Any]:
+    """A GPT-2's config.json."""
+    config = {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "vocab_size": 160,
+        "n_embd": 48,
+        "n_layer": 2,
+        "n_head": 3,
+        "n_positions": 64,
+        "n_ctx": 64,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "attn_pdrop": 0.1,
+        "embd_pdrop": 0.1,
+        "resid_pdrop": 0.1,
+        "initializer_range": 0.02,
+        "tie_word_embeddings": True,
+        "bos_token_id": 159,
+        "eos_token_id": 159,
+    }
+    return config | keys
+
+
+GPT2_ABLATIONS = (
+    without_positions,
+    zeroed(*QKV_BIAS),
+    zeroed("o_bias"),
+    zeroed("up_bias", "down_bias"),
+    zeroed("attn_norm_bias", "ffn_norm_bias"),
+)
 
 LLAMA2 = hf_config(
     hidden_size=64, intermediate_size=96, num_key_value_heads=4, max_position_embeddings=128
@@ -338,6 +398,26 @@ FIXTURES_MADE = (
         },
         meta_embedding_axis=0,
     ),
+    Fixture(
+        "gpt2",
+        gpt2_config(),
+        ablations=GPT2_ABLATIONS,
+        dtype=torch.float32,
+        masks=True,
+        greedy_steps=24,
+    ),
+    Fixture(
+        "gpt2-untied",
+        gpt2_config(
+            n_head=2,
+            n_inner=80,
+            activation_function="gelu_pytorch_tanh",
+            tie_word_embeddings=False,
+        ),
+        ablations=GPT2_ABLATIONS,
+        prefix="transformer.",
+        greedy_steps=24,
+    ),
 )
 
 
@@ -355,7 +435,7 @@ def random_tensors(fixture: Fixture, seed: int) -> Tensors:
         if name == "lm_head.weight" and fixture.config["tie_word_embeddings"]:
             continue
         values = generator.standard_normal(tuple(like.shape))
-        if name.endswith("norm.weight"):
+        if name.endswith("norm.weight") or (".ln_" in name and name.endswith(".weight")):
             values = 1.0 + 0.3 * values
         elif name.endswith(".bias"):
             values = 0.4 * values
@@ -374,6 +454,17 @@ def save_hf(folder: Path, fixture: Fixture, tensors: Tensors) -> None:
     if fixture.generation_config:
         write_json(folder / "generation_config.json", fixture.generation_config)
     if fixture.shards == 1:
+        own = "transformer."
+        tensors = {
+            fixture.prefix + name.removeprefix(own) if name.startswith(own) else name: tensor
+            for name, tensor in tensors.items()
+        }
+        if fixture.masks:
+            positions = fixture.config["n_positions"]
+            for i in range(fixture.config["n_layer"]):
+                mask = torch.ones(1, 1, positions, positions, dtype=torch.uint8).tril()
+                tensors[f"{fixture.prefix}h.{i}.attn.bias"] = mask
+                tensors[f"{fixture.prefix}h.{i}.attn.masked_bias"] = torch.tensor(-10000.0)
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         return
     weight_map = {}
@@ -457,8 +548,10 @@ def load_truth(folder: Path, tensors: Tensors, fixture: Fixture) -> Any:
 
 
 @torch.inference_mode()
-def decode(model: Any, ids: list[int], token_by_token: bool) -> tuple[np.ndarray, np.ndarray]:
-    """float64 logits [T + 15, V] of the prompt and its continuation, and the greedy ids [16]."""
+def decode(
+    model: Any, ids: list[int], token_by_token: bool, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """float64 logits [T + n - 1, V] of the prompt and its continuation, the greedy ids [n]."""
     cache = DynamicCache(config=model.config)
     chunks = [[i] for i in ids] if token_by_token else [ids]
     rows = [
@@ -466,7 +559,7 @@ def decode(model: Any, ids: list[int], token_by_token: bool) -> tuple[np.ndarray
         for chunk in chunks
     ]
     greedy = [int(rows[-1][-1].argmax())]
-    while len(greedy) < GREEDY_STEPS:
+    while len(greedy) < steps:
         step = model(torch.tensor([greedy[-1:]]), past_key_values=cache, use_cache=True)
         rows.append(step.logits[0])
         greedy.append(int(rows[-1][-1].argmax()))
@@ -503,19 +596,19 @@ def make(fixture: Fixture, seed: int) -> None:
         ids = generator.integers(0, config.vocab_size, fixture.prompt_length).astype(np.int32)
         # A fresh model, because dynamic scaling remembers the longest sequence it has seen.
         model = load_truth(folder, tensors, fixture)
-        logits, greedy = decode(model, ids.tolist(), fixture.token_by_token)
+        logits, greedy = decode(model, ids.tolist(), fixture.token_by_token, fixture.greedy_steps)
         margin = reference.top2_margins(logits).min()
         if margin < MARGIN or len(set(greedy.tolist())) < LEAST_DISTINCT:
             continue
         fed = np.concatenate([ids, greedy[:-1]])
-        device_logits = reference.llama_logits(config, weights, fed)
+        device_logits = reference.logits(config, weights, fed)
         device_margin = reference.top2_margins(device_logits).min()
         same = np.array_equal(reference.argmax(device_logits), reference.argmax(logits))
         if not same or device_margin < MARGIN_F16_KV:
             continue
         sensitivity = 0.0
         for draw in range(24):
-            noisy = reference.llama_logits(config, weights, fed, kept=noisy_f16(draw))
+            noisy = reference.logits(config, weights, fed, kept=noisy_f16(draw))
             sensitivity = max(sensitivity, reference.relative_rms(noisy, device_logits))
             if sensitivity > MOST_SENSITIVE:
                 break
@@ -524,10 +617,10 @@ def make(fixture: Fixture, seed: int) -> None:
     else:
         raise SystemExit(f"{fixture.name}: no prompt keeps the margin")
 
-    exact = reference.llama_logits(config, weights, fed, kept=np.asarray)
+    exact = reference.logits(config, weights, fed, kept=np.asarray)
     changes = []
     for ablation in (without_attention, *fixture.ablations):
-        ablated = reference.llama_logits(*ablation(config, weights), fed, kept=np.asarray)
+        ablated = reference.logits(*ablation(config, weights), fed, kept=np.asarray)
         changes.append(reference.relative_rms(ablated, logits))
     np.savez(
         folder / "expected.npz",

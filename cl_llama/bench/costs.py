@@ -57,9 +57,11 @@ def _visible(window: int | None, depth: float) -> float:
 
 
 def _read_weight_bytes(config: ModelConfig) -> int:
-    """All weights but the embedding table, of which a step reads a few rows."""
-    table = 0 if config.tied_embeddings else 2 * _output_weights(config)
-    return weight_bytes(config) - table
+    """All weights but the tables of embeddings, of which a step reads a few rows."""
+    tables = 0 if config.tied_embeddings else 2 * _output_weights(config)
+    if config.rope is None:
+        tables += 2 * config.max_seq_len * config.d_model
+    return weight_bytes(config) - tables
 
 
 def _layer_weights(config: ModelConfig) -> int:
@@ -68,7 +70,7 @@ def _layer_weights(config: ModelConfig) -> int:
         config.n_heads * config.head_dim,
         config.n_kv_heads * config.head_dim,
     )
-    return config.n_layers * (D * (2 * q + 2 * kv) + 3 * D * config.d_ff)
+    return config.n_layers * (D * (2 * q + 2 * kv) + (config.hidden_matrices + 1) * D * config.d_ff)
 
 
 def _output_weights(config: ModelConfig) -> int:

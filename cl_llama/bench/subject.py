@@ -21,7 +21,7 @@ from cl_llama.models.config import config_from_checkpoint
 from cl_llama.models.decoder import Decoder
 from cl_llama.models.loading import load_model
 from cl_llama.models.memory import plan_memory
-from cl_llama.models.weights import map_tensors
+from cl_llama.models.weights import ModelTensors, map_tensors
 from cl_llama.opencl.devices import select_device
 from cl_llama.opencl.programs import cache_info
 from cl_llama.opencl.runtime import Runtime
@@ -98,7 +98,8 @@ def load_subject(
     kernels = cache_info().entries
     began = time.perf_counter()
     if isinstance(model, Shape):
-        name, config, tensors = model.like, model.config(), random_tensors(model.config())
+        name, config = model.like, model.config()
+        tensors: ModelTensors = random_tensors(config)
     else:
         if model is None:
             from cl_llama.demo import model_path

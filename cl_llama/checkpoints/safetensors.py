@@ -12,7 +12,7 @@ from cl_llama.checkpoints.mapped_file import MappedFile
 from cl_llama.checkpoints.tensor import ITEM_BYTES, MappedTensor
 from cl_llama.errors import CheckpointError
 
-_DTYPES = {"F16": "f16", "BF16": "bf16", "F32": "f32"}
+_DTYPES = {"F16": "f16", "BF16": "bf16", "F32": "f32", "U8": "u8", "BOOL": "u8"}
 _MAX_HEADER_BYTES = 100_000_000  # the limit of the reference implementation
 _MAX_DIMENSIONS = 32
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cl_llama.checkpoints.mapped_file import MappedFile
+from cl_llama.errors import CheckpointError
 
-ITEM_BYTES = {"f16": 2, "bf16": 2, "f32": 4}
+ITEM_BYTES = {"f16": 2, "bf16": 2, "f32": 4, "u8": 1}
 """Bytes of one value by dtype name."""
 
 _STORED: dict[str, np.dtype[Any]] = {
@@ -42,7 +43,7 @@ class HostTensor(ABC):
     name: str
     shape: tuple[int, ...]
     dtype: str
-    """ "f16", "bf16" or "f32": how the file stores the values."""
+    """ "f16", "bf16" or "f32": how the file stores the values; "u8": a mask, which is no weight."""
 
     @property
     def nbytes(self) -> int:
@@ -95,6 +96,11 @@ class MappedTensor(HostTensor):
         return (FileRows(self.file, self.offset, self.shape[0]),)
 
     def _read_rows(self, start: int, stop: int) -> Rows:
+        if self.dtype == "u8":
+            raise CheckpointError(
+                f"{self.file.path}: tensor {self.name[:200]!r} holds bytes; expected F16, BF16 or"
+                " F32 (quantised checkpoints are not supported)"
+            )
         shape = (stop - start, *self.shape[1:])
         row_bytes = math.prod(self.shape[1:]) * ITEM_BYTES[self.dtype]
         stored = self.file.array(self.offset + start * row_bytes, shape, _STORED[self.dtype])

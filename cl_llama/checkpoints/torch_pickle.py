@@ -13,10 +13,14 @@ from typing import Any, ClassVar
 
 from cl_llama.errors import CheckpointError
 
-_STORAGE_DTYPES = {"HalfStorage": "f16", "BFloat16Storage": "bf16", "FloatStorage": "f32"}
-_OTHER_STORAGES = frozenset(
-    f"{kind}Storage" for kind in ("Double", "Long", "Int", "Short", "Char", "Byte", "Bool")
-)
+_STORAGE_DTYPES = {
+    "HalfStorage": "f16",
+    "BFloat16Storage": "bf16",
+    "FloatStorage": "f32",
+    "ByteStorage": "u8",
+    "BoolStorage": "u8",
+}
+_OTHER_STORAGES = frozenset(f"{kind}Storage" for kind in ("Double", "Long", "Int", "Short", "Char"))
 _MAX_ITEMS = 1_000_000
 """Of the stack and of the memo: far above any model's, far below what memory holds."""
 
@@ -29,7 +33,7 @@ class StorageRecord:
     kind: str
     """PyTorch's class name, such as "HalfStorage"."""
     dtype: str | None
-    """ "f16", "bf16", "f32", or None for a type that is not supported."""
+    """ "f16", "bf16", "f32", "u8", or None for a type that is not supported."""
     numel: int
 
 

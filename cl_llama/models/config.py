@@ -31,10 +31,10 @@ def _check_shapes_agree(config: ModelConfig, checkpoint: Checkpoint) -> None:
         )
     if config.head_dim % 2:
         raise ConfigError(
-            f"{checkpoint.path}: the head width is {config.head_dim}; rotary embeddings need an "
-            "even one"
+            f"{checkpoint.path}: the head width is {config.head_dim}; expected an even one"
         )
-    if isinstance(config.rope.scaling, DynamicScaling) and config.head_dim < 4:
+    scaling = None if config.rope is None else config.rope.scaling
+    if isinstance(scaling, DynamicScaling) and config.head_dim < 4:
         raise ConfigError(
             f"{checkpoint.path}: the head width is {config.head_dim}; dynamic rotary scaling needs "
             "at least 4"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cl_llama.checkpoints import Checkpoint
 from cl_llama.models.config_values import ConfigValues
+from cl_llama.models.gpt2_config import gpt2_from_hf
 from cl_llama.models.hf_rope import rope_from_hf
 from cl_llama.models.model_config import ModelConfig
 
@@ -29,6 +30,7 @@ _FAMILIES = {
     "MistralForCausalLM": _Family("mistral", 131072, kv_heads=8, bos_id=1, eos_ids=(2,)),
     "Qwen2ForCausalLM": _Family("qwen2", 32768, kv_heads=32),
     "Qwen3ForCausalLM": _Family("qwen3", 32768, kv_heads=32, head_dim=128),
+    "GPT2LMHeadModel": _Family("gpt2", 1024, bos_id=50256, eos_ids=(50256,)),
 }
 
 # Keys under which other models of these families, or derivatives of them, compute something else.
@@ -54,6 +56,10 @@ def config_from_hf(checkpoint: Checkpoint) -> ModelConfig:
         "quantised Hugging Face checkpoints are not supported, take the f16, bf16 or f32 one",
     )
     values.forbid(_UNSUPPORTED, f"a plain {family.architecture} model has no such feature")
+    bos_id, eos_ids = _special_ids(checkpoint, values, family)
+    if family.architecture == "gpt2":
+        tied = values.flag("tie_word_embeddings", True)
+        return gpt2_from_hf(values, bos_id, eos_ids, tied)
     values.choice("hidden_act", ("silu", "swish"), "silu")
 
     d_model = values.integer("hidden_size", most=2**18)
@@ -66,7 +72,6 @@ def config_from_hf(checkpoint: Checkpoint) -> ModelConfig:
     rope, max_seq_len = rope_from_hf(values, family.max_positions)
     biased = family.architecture in ("llama", "qwen3") and values.flag("attention_bias", False)
     vocab_size = values.integer("vocab_size", most=2**24)
-    bos_id, eos_ids = _special_ids(checkpoint, values, family)
     return ModelConfig(
         architecture=family.architecture,
         vocab_size=vocab_size,

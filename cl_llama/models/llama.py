@@ -95,7 +95,7 @@ class Llama(Decoder):
                 step.angles,
                 step.slots_T,
                 cache,
-                adjacent=config.rope.pairing == "adjacent",
+                adjacent=config.rope is not None and config.rope.pairing == "adjacent",
             )
             ops.attention(q_THK, cache, step.attention, a_THK, window=window, precision=precision)
             ops.matmul(a, w.o, x_TD, w.o_bias, accumulate=True, family=family, precision=precision)

@@ -5,19 +5,18 @@ from collections.abc import Callable
 from cl_llama import ops
 from cl_llama.checkpoints import HostTensor
 from cl_llama.models.decoder import Decoder
-from cl_llama.models.llama import Llama
 from cl_llama.models.mapping import MappedMatrices
 from cl_llama.models.memory import plan_memory
 from cl_llama.models.model_config import ModelConfig
-from cl_llama.models.rehearsal import assemble, kernels_of
-from cl_llama.models.weights import LlamaTensors, all_matrices
+from cl_llama.models.rehearsal import assemble, kernels_of, make_decoder
+from cl_llama.models.weights import ModelTensors
 from cl_llama.opencl.prebuild import building_kernels
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 
 
 def load_model(
     config: ModelConfig,
-    tensors: LlamaTensors,
+    tensors: ModelTensors,
     runtime: Runtime,
     *,
     max_seq_len: int | None = None,
@@ -57,7 +56,7 @@ def load_model(
 
     with building_kernels(runtime, kernels_of(config, tensors, runtime, family, precision)):
         in_place = use_mmap and runtime.computes_in_host_memory
-        mapped = MappedMatrices(runtime, all_matrices(tensors) if in_place else ())
+        mapped = MappedMatrices(runtime, tensors.matrices() if in_place else ())
 
         def matrix(tensor: HostTensor) -> ops.Weight:
             if tensor.name in mapped.weights:
@@ -71,4 +70,4 @@ def load_model(
         mapped.populate(on_bytes)  # last: letting go of what was copied drops pages beside it
     if on_progress is not None:
         on_progress(1.0)
-    return Llama(config, weights, runtime, memory, family, precision)
+    return make_decoder(config, weights, runtime, memory, family, precision)

@@ -77,13 +77,17 @@ def weight_bytes(config: ModelConfig) -> int:
     """Bytes of the weights on the device: matrices f16, norms and biases f32."""
     D, F, V = config.d_model, config.d_ff, config.vocab_size
     q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    matrices = config.n_layers * (D * (2 * q + 2 * kv) + 3 * D * F)
+    up = config.hidden_matrices
+    matrices = config.n_layers * (D * (2 * q + 2 * kv) + (up + 1) * D * F)
     matrices += V * D * (1 if config.tied_embeddings else 2)
     vectors = config.n_layers * 2 * D + D
+    if config.architecture == "gpt2":
+        matrices += config.max_seq_len * D
+        vectors *= 2  # norms have biases
     vectors += config.n_layers * (
         config.qkv_bias * (q + 2 * kv)
         + config.o_bias * D
-        + config.mlp_bias * (2 * F + D)
+        + config.mlp_bias * (up * F + D)
         + config.qk_norm * 2 * config.head_dim
     )
     return matrices * 2 + vectors * 4

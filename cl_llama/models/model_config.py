@@ -7,14 +7,14 @@ from cl_llama.models.rope import RopeConfig
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The hyperparameters of a Llama-family model, free of any file format's spelling.
+    """The hyperparameters of a Llama-family model or a GPT-2, free of any file format's spelling.
 
     Widths are in elements: V `vocab_size`, D `d_model`, L `n_layers`, H `n_heads` query heads,
     G `n_kv_heads` (H is a multiple of G), K `head_dim` (even; H * K need not equal D), F `d_ff`.
     """
 
     architecture: str
-    """"llama", "mistral", "qwen2" or "qwen3"."""
+    """"llama", "mistral", "qwen2", "qwen3" or "gpt2"."""
     vocab_size: int
     d_model: int
     n_layers: int
@@ -25,7 +25,8 @@ class ModelConfig:
     norm_eps: float
     max_seq_len: int
     """Positions the model was made for, its context extension included."""
-    rope: RopeConfig
+    rope: RopeConfig | None
+    """None: positions are learned, and none beyond `max_seq_len` is known."""
     tied_embeddings: bool
     """The output matrix is the embedding matrix."""
     qkv_bias: bool
@@ -38,3 +39,8 @@ class ModelConfig:
     bos_id: int | None
     eos_ids: tuple[int, ...]
     """End tokens by the model's files; () leaves them to the tokenizer."""
+
+    @property
+    def hidden_matrices(self) -> int:
+        """Matrices [F, D] of a layer: gate and up, or up alone."""
+        return 1 if self.architecture == "gpt2" else 2

@@ -8,10 +8,13 @@ import numpy as np
 from cl_llama import ops
 from cl_llama.checkpoints import HostTensor
 from cl_llama.models.batch import STEP_TOKENS, Batch, SequenceSlice
+from cl_llama.models.decoder import Decoder
+from cl_llama.models.gpt2 import Gpt2, Gpt2Weights, assemble_gpt2
+from cl_llama.models.gpt2_weights import Gpt2Tensors
 from cl_llama.models.llama import LayerWeights, Llama, LlamaWeights
 from cl_llama.models.memory import MemoryPlan
 from cl_llama.models.model_config import ModelConfig
-from cl_llama.models.weights import LayerTensors, LlamaTensors
+from cl_llama.models.weights import LayerTensors, LlamaTensors, ModelTensors
 from cl_llama.opencl.prebuild import Program
 from cl_llama.opencl.rehearsal import Rehearsal
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
@@ -22,14 +25,39 @@ _STEPS = (STEP_TOKENS, 8, 1)
 
 
 def assemble(
-    tensors: LlamaTensors,
+    tensors: ModelTensors,
     matrix: Callable[[HostTensor], ops.Weight],
     vector: Callable[[HostTensor], DeviceArray],
-) -> LlamaWeights:
+) -> LlamaWeights | Gpt2Weights:
     """A model's weights on a device, in the order in which they are needed.
 
     `matrix` and `vector` bring a tensor there; a tied output matrix comes once.
     """
+    if isinstance(tensors, Gpt2Tensors):
+        return assemble_gpt2(tensors, matrix, vector)
+    return assemble_llama(tensors, matrix, vector)
+
+
+def make_decoder(
+    config: ModelConfig,
+    weights: LlamaWeights | Gpt2Weights,
+    runtime: Runtime,
+    memory: MemoryPlan,
+    family: Family | None,
+    precision: ops.Precision,
+) -> Decoder:
+    """The model that these weights are one's."""
+    if isinstance(weights, Gpt2Weights):
+        return Gpt2(config, weights, runtime, memory, family, precision)
+    return Llama(config, weights, runtime, memory, family, precision)
+
+
+def assemble_llama(
+    tensors: LlamaTensors,
+    matrix: Callable[[HostTensor], ops.Weight],
+    vector: Callable[[HostTensor], DeviceArray],
+) -> LlamaWeights:
+    """`assemble` of a Llama."""
 
     def optional(tensor: HostTensor | None) -> DeviceArray | None:
         return None if tensor is None else vector(tensor)
@@ -69,7 +97,7 @@ def assemble(
 
 def kernels_of(
     config: ModelConfig,
-    tensors: LlamaTensors,
+    tensors: ModelTensors,
     runtime: Runtime,
     family: Family | None,
     precision: ops.Precision,
@@ -90,9 +118,9 @@ def kernels_of(
     def vector(tensor: HostTensor) -> DeviceArray:
         return stage.empty(tensor.shape, np.float32)
 
-    weights = assemble(replace(tensors, layers=tensors.layers[:1]), matrix, vector)
+    weights = assemble(tensors.with_one_layer(), matrix, vector)
     blocks = ops.ceil_div(STEP_TOKENS, ops.BLOCK)
-    model = Llama(
+    model = make_decoder(
         replace(config, n_layers=1, windows=config.windows[:1]),
         weights,
         stage,

@@ -96,12 +96,18 @@ def yarn_attention_factor(
     return magnitude(1.0)
 
 
-def cos_sin(rope: RopeConfig, head_dim: int, positions: NDArray[np.integer]) -> NDArray[np.float32]:
+def cos_sin(
+    rope: RopeConfig | None, head_dim: int, positions: NDArray[np.integer]
+) -> NDArray[np.float32]:
     """Cosine and sine of every rotation, computed in float64 and rounded once.
 
     positions [T] -> float32 [T, K/2, 2]: the cosine in [..., 0], the sine in [..., 1], both times
-    YaRN's attention factor. K = `head_dim` is even.
+    YaRN's attention factor. K = `head_dim` is even. Without a rotary embedding all angles are zero.
     """
+    if rope is None:
+        table_TP2 = np.zeros((len(positions), head_dim // 2, 2))
+        table_TP2[..., 0] = 1.0
+        return table_TP2.astype(np.float32)
     p_T = positions.astype(np.float64)
     angles_TP = p_T[:, None] * inverse_frequencies(rope, head_dim, positions)
     table_TP2 = np.stack([np.cos(angles_TP), np.sin(angles_TP)], axis=-1)

@@ -5,14 +5,14 @@ width, F feed-forward width, V vocabulary.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Self, TypeAlias
 
 from cl_llama.checkpoints import Checkpoint, HostTensor
-from cl_llama.errors import CheckpointError
+from cl_llama.models.gpt2_weights import Gpt2Tensors, map_gpt2_tensors
 from cl_llama.models.model_config import ModelConfig
-
-_SHOWN = 4
+from cl_llama.models.tensor_names import check_names
 
 # part -> name; "{i}" is the layer.
 _HF_NAMES = {
@@ -110,29 +110,43 @@ class LlamaTensors:
     output: HostTensor
     """[V, D]; the same object as `embedding` where they are tied."""
 
+    def with_one_layer(self) -> Self:
+        """The first layer stands for all."""
+        return replace(self, layers=self.layers[:1])
 
-def all_matrices(tensors: LlamaTensors) -> Iterator[HostTensor]:
-    """Every matrix [out, in] of a model; tied ones once."""
-    yield tensors.embedding
-    for layer in tensors.layers:
-        yield from (layer.q, layer.k, layer.v, layer.o, layer.gate, layer.up, layer.down)
-    if tensors.output is not tensors.embedding:
-        yield tensors.output
+    def matrices(self) -> Iterator[HostTensor]:
+        """Every matrix [out, in]; tied ones once."""
+        yield self.embedding
+        for layer in self.layers:
+            yield from (layer.q, layer.k, layer.v, layer.o, layer.gate, layer.up, layer.down)
+        if self.output is not self.embedding:
+            yield self.output
 
 
-def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> LlamaTensors:
+ModelTensors: TypeAlias = LlamaTensors | Gpt2Tensors
+
+
+def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> ModelTensors:
     """Give every tensor its part.
 
     Raises CheckpointError with one line that names tensors that are missing, left over or of
     another shape than the configuration says. Rotary tables and the copy of a tied output matrix
     are left over without harm.
     """
+    if config.architecture == "gpt2":
+        return map_gpt2_tensors(config, checkpoint)
     names = _HF_NAMES if checkpoint.format == "hf" else _META_NAMES
     top_shapes, layer_shapes = _expected_shapes(config)
     expected = {names[part]: shape for part, shape in top_shapes.items()}
     for i in range(config.n_layers):
         expected |= {names[part].format(i=i): shape for part, shape in layer_shapes.items()}
-    _check(config, checkpoint, expected, names["output"])
+    check_names(
+        checkpoint,
+        expected,
+        lambda name: (
+            bool(_ROTARY_TABLE.search(name)) or (config.tied_embeddings and name == names["output"])
+        ),
+    )
 
     def tensors(shapes: dict[str, tuple[int, ...]], i: int = 0) -> dict[str, HostTensor]:
         return {part: checkpoint.tensors[names[part].format(i=i)] for part in shapes}
@@ -176,45 +190,3 @@ def _expected_shapes(
     if config.qk_norm:
         layer |= {"q_norm": (K,), "k_norm": (K,)}
     return top, layer
-
-
-def _check(
-    config: ModelConfig,
-    checkpoint: Checkpoint,
-    expected: dict[str, tuple[int, ...]],
-    output_name: str,
-) -> None:
-    tensors = checkpoint.tensors
-    missing = [name for name in expected if name not in tensors]
-    left_over = [
-        name
-        for name in tensors
-        if name not in expected
-        and not _ROTARY_TABLE.search(name)
-        and not (config.tied_embeddings and name == output_name)
-    ]
-    misshapen = [
-        f"{name} is {list(tensors[name].shape)} and not {list(shape)}"
-        for name, shape in expected.items()
-        if name in tensors and tuple(tensors[name].shape) != shape
-    ]
-    problems = [
-        f"{len(names)} {what}: {_first(names)}"
-        for what, names in (
-            ("missing", missing),
-            ("left over", left_over),
-            ("of the wrong shape", misshapen),
-        )
-        if names
-    ]
-    if problems:
-        raise CheckpointError(
-            f"{checkpoint.path}: the tensors do not match the configuration, "
-            f"{'; '.join(problems)}; is the configuration another model's?"
-        )
-
-
-def _first(names: Iterable[str]) -> str:
-    shown = list(names)
-    more = ["..."] if len(shown) > _SHOWN else []
-    return ", ".join(shown[:_SHOWN] + more)

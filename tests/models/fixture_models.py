@@ -30,13 +30,13 @@ class Truth:
     ids: NDArray[np.int32]
     """[T]: the prompt."""
     greedy: NDArray[np.int32]
-    """[16]: its continuation, as transformers decodes it."""
+    """[n], 16 or of GPT-2 24: its continuation, as transformers decodes it."""
     logits: NDArray[np.float64]
-    """[T + 15, V]: after every token of the prompt and of all but the last of the continuation."""
+    """[T + n - 1, V]: after every token of the prompt and of its continuation but for the last."""
 
     @property
     def best_ids(self) -> NDArray[np.int32]:
-        """[T + 15]: the most likely token after each of these."""
+        """[T + n - 1]: the most likely token after each of these."""
         return reference.argmax(self.logits)
 
 
@@ -49,7 +49,7 @@ def truth(name: str) -> Truth:
     with np.load(FIXTURES / name / "expected.npz") as expected:
         ids, greedy = expected["ids"], expected["greedy"]
     fed = np.concatenate([ids, greedy[:-1]])
-    return Truth(config, ids, greedy, reference.llama_logits(config, weights, fed))
+    return Truth(config, ids, greedy, reference.logits(config, weights, fed))
 
 
 def load(name: str, runtime: Runtime, **options: Any) -> Decoder:
@@ -60,7 +60,7 @@ def load(name: str, runtime: Runtime, **options: Any) -> Decoder:
 
 
 def run_and_decode(model: Decoder, known: Truth) -> NDArray[np.float32]:
-    """Logits [T + 15, V] of the prompt in one go and of its own greedy continuation, one by one.
+    """Logits [T + n - 1, V] of the prompt in one go and of its own greedy continuation, one by one.
 
     The blocks of the sequence lie in the cache in reverse.
     """

@@ -20,8 +20,9 @@ from tests.models.fixture_models import NAMES, Truth, forward, slice_of
 
 # Float32 sums, and the few keys and values that float32 rounds to another f16 than float64 does.
 TOLERANCE = 5e-5
-# Grouped queries, a window that ends within the prompt, rotary angles that depend on the length.
-PATH_NAMES = ["llama3-gqa", "mistral-window", "rope-dynamic"]
+# Learned positions, grouped queries, a window that ends within the prompt, rotary angles that
+# depend on the length.
+PATH_NAMES = ["gpt2", "llama3-gqa", "mistral-window", "rope-dynamic"]
 
 
 @functools.cache

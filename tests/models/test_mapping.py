@@ -20,14 +20,14 @@ from cl_llama.models.config import config_from_checkpoint
 from cl_llama.models.decoder import Decoder
 from cl_llama.models.loading import load_model
 from cl_llama.models.mapping import MappedMatrices
-from cl_llama.models.weights import all_matrices, map_tensors
+from cl_llama.models.weights import map_tensors
 from cl_llama.opencl.devices import DeviceInfo
 from cl_llama.opencl.runtime import Runtime
 from tests.models import fixture_models
 from tests.models.fixture_models import FIXTURES, NAMES, slice_of
 from tools import make_random_model
 
-CONVERTED = {"f32-saved", "llama32-tied", "meta-llama31", "qwen25-tied", "smollm-tied-9-3"}
+CONVERTED = {"f32-saved", "gpt2", "llama32-tied", "meta-llama31", "qwen25-tied", "smollm-tied-9-3"}
 """The fixtures in other formats than float16."""
 
 
@@ -58,7 +58,7 @@ def mapped_names(path: Path, runtime: Runtime) -> tuple[set[str], set[str]]:
     """The matrices that are used in place, and the others."""
     with open_checkpoint(path) as checkpoint:
         config = config_from_checkpoint(checkpoint)
-        matrices = list(all_matrices(map_tensors(config, checkpoint)))
+        matrices = list(map_tensors(config, checkpoint).matrices())
         mapped = set(MappedMatrices(runtime, matrices).weights)
     return mapped, {tensor.name for tensor in matrices} - mapped
 
@@ -78,6 +78,8 @@ def test_what_is_mapped(host_runtime: Runtime, name: str) -> None:
     elif name == "meta-llama2":  # its shards hold columns of these
         assert {part.split(".")[-2] for part in copied} == {"wo", "w2", "tok_embeddings"}
         assert {part.split(".")[-2] for part in mapped} == {"wq", "wk", "wv", "w1", "w3", "output"}
+    elif name == "gpt2-untied":  # its other matrices are stored [in, out]
+        assert {part.split(".")[-2] for part in mapped} == {"wte", "wpe", "lm_head"}
     else:
         assert not copied
 
@@ -127,8 +129,8 @@ def test_the_largest_allocation(host_runtime: Runtime, device: DeviceInfo, limit
         config = config_from_checkpoint(checkpoint)
         tensors = map_tensors(config, checkpoint)
         model = load_model(config, tensors, small_runtime, max_seq_len=32)
-        weights = MappedMatrices(small_runtime, all_matrices(tensors)).weights
-    assert len(weights) == len(list(all_matrices(tensors)))
+        weights = MappedMatrices(small_runtime, tensors.matrices()).weights
+    assert len(weights) == len(list(tensors.matrices()))
     segments = [segment for weight in weights.values() for segment in weight.segments]
     assert max(segment.buffer.size for segment in segments) <= limit
     assert (len(segments) > len(weights)) == (limit < 50_000)

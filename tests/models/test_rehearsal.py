@@ -25,7 +25,7 @@ def expected_programs(name: str, runtime: Runtime, family: Family | None = None)
         return kernels_of(config, map_tensors(config, checkpoint), runtime, family, "high")
 
 
-@pytest.mark.parametrize("name", ["qwen3-qk-norm", "llama-biases", "mqa"])
+@pytest.mark.parametrize("name", ["qwen3-qk-norm", "llama-biases", "mqa", "gpt2"])
 def test_it_asks_for_what_the_model_asks_for(device: DeviceInfo, family: Family, name: str) -> None:
     runtime = Runtime(device)
     expected = expected_programs(name, runtime, family)

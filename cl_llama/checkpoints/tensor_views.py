@@ -1,0 +1,73 @@
+"""Other arrangements of a tensor's values, read piece by piece as the tensor itself is."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cl_llama.checkpoints.tensor import FileRows, HostTensor, Rows
+
+_PIECE = 64
+"""Rows that are transposed at once: what is written of a row fills whole cache lines."""
+
+
+@dataclass(frozen=True)
+class RowRange(HostTensor):
+    """Consecutive rows of another tensor, `first` its first one; of a vector, its elements."""
+
+    source: HostTensor
+    first: int
+
+    def file_rows(self) -> tuple[FileRows, ...]:
+        """The source's that are in the range."""
+        found = []
+        start, end = self.first, self.first + self.shape[0]
+        row_bytes = 2 * math.prod(self.shape[1:])
+        place = 0
+        for rows in self.source.file_rows():
+            begin, stop = max(start, place), min(end, place + rows.rows)
+            if begin < stop:
+                offset = rows.offset + (begin - place) * row_bytes
+                found.append(FileRows(rows.file, offset, stop - begin))
+            place += rows.rows
+        return tuple(found)
+
+    def _read_rows(self, start: int, stop: int) -> Rows:
+        return self.source.read_rows(self.first + start, self.first + stop)
+
+    def release(self) -> None:
+        """Drop the source's mapped pages from resident memory."""
+        self.source.release()
+
+
+@dataclass(frozen=True)
+class Transposed(HostTensor):
+    """A matrix [N, D] whose transpose [D, N] the checkpoint holds."""
+
+    source: HostTensor
+
+    def _read_rows(self, start: int, stop: int) -> Rows:
+        columns = self.shape[1]
+        dtype: Any = self.source.read_rows(0, 0).dtype
+        rows: Rows = np.empty((stop - start, columns), dtype)
+        for first in range(0, columns, _PIECE):
+            piece = self.source.read_rows(first, min(first + _PIECE, columns))
+            rows[:, first : first + _PIECE] = piece[:, start:stop].T
+        return rows
+
+    def release(self) -> None:
+        """Drop the source's mapped pages from resident memory."""
+        self.source.release()
+
+
+def row_range(source: HostTensor, first: int, rows: int, part: str) -> RowRange:
+    """Rows [first, first + rows) of a tensor; `part` is what error messages call them."""
+    shape = (rows, *source.shape[1:])
+    return RowRange(f"{source.name} ({part})", shape, source.dtype, source, first)
+
+
+def transposed(source: HostTensor) -> Transposed:
+    """A matrix's transpose."""
+    rows, columns = source.shape
+    return Transposed(source.name, (columns, rows), source.dtype, source)
