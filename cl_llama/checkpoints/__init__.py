@@ -1,4 +1,4 @@
-"""Model files as named host tensors: safetensors, Meta's .pth and llama2.c's .bin.
+"""Model files as named host tensors: safetensors, GGUF, Meta's .pth and llama2.c's .bin.
 
 `open_checkpoint` maps the files and reads no weights; `resolve_model` finds a model by path or by
 its name on the Hugging Face hub. Nothing here knows of devices.
@@ -7,6 +7,8 @@ its name on the Hugging Face hub. Nothing here knows of devices.
 from pathlib import Path
 
 from cl_llama.checkpoints.checkpoint import Checkpoint
+from cl_llama.checkpoints.gguf import find_gguf, open_gguf
+from cl_llama.checkpoints.gguf_header import MAGIC as GGUF_MAGIC
 from cl_llama.checkpoints.hf import PYTORCH_NAME, holds_hf_model, open_hf
 from cl_llama.checkpoints.hub import resolve_model
 from cl_llama.checkpoints.llama2c import read_llama2c
@@ -26,6 +28,7 @@ def open_checkpoint(path: str | Path, *, param_path: str | Path | None = None) -
       such file beside it;
     - a folder with params.json and `consolidated.NN.pth` files, or with the folders that `unzip`
       makes of them, or one of these files or folders;
+    - a folder with one GGUF model, or a `.gguf` file, one of a split model's included;
     - a llama2.c `.bin` file, legacy or version 1.
 
     `param_path` replaces the config.json or params.json beside the model. Close the checkpoint
@@ -50,8 +53,10 @@ def _open_folder(path: Path, param_path: Path | None) -> Checkpoint:
     shards = find_shards(path)
     if shards:
         return open_meta(path, shards, param_path)
+    model = find_gguf(path)
+    if model is not None:
+        return open_gguf(model, param_path)
     for pattern, advice in (
-        ("*.gguf", "GGUF files are not supported; take the safetensors files of this model"),
         ("*.bin", "name the llama2.c .bin file itself"),
         ("*.pth", "name the .pth file itself"),
     ):
@@ -59,8 +64,8 @@ def _open_folder(path: Path, param_path: Path | None) -> Checkpoint:
         if other is not None:
             raise CheckpointError(f"{path}: no model to open here, only {other.name}; {advice}")
     raise CheckpointError(
-        f"{path}: no model in this folder; expected *.safetensors with config.json, or"
-        " consolidated.NN.pth with params.json"
+        f"{path}: no model in this folder; expected *.safetensors with config.json, a .gguf"
+        " file, or consolidated.NN.pth with params.json"
     )
 
 
@@ -68,10 +73,8 @@ def _open_file(path: Path, param_path: Path | None) -> Checkpoint:
     file = MappedFile(path)
     start = file.read(0, min(4, file.size))
     file.close()
-    if start == b"GGUF":
-        raise CheckpointError(
-            f"{path}: GGUF files are not supported; take the safetensors files of this model"
-        )
+    if start == GGUF_MAGIC or path.suffix == ".gguf":
+        return open_gguf(path, param_path)
     if path.suffix == ".safetensors" or PYTORCH_NAME.fullmatch(path.name):
         return open_hf(path, param_path)
     if path.suffix in (".pth", ".pt") or start == b"PK\x03\x04":

@@ -14,14 +14,14 @@ from cl_llama.checkpoints.tensor import HostTensor
 class Checkpoint:
     """An open checkpoint; a context manager that unmaps its files at the end.
 
-    `format` says whose tensor names and rotary layout it has: "hf" (Hugging Face), "meta" or
-    "llama2c" (both with Meta's names). `config` is config.json, params.json or, for llama2.c,
-    the header under Meta's names with `tied` added; `generation_config` is empty if there is none.
-    `tokenizer_path` is the tokenizer found beside the model, if any.
+    `format` says whose tensor names and rotary layout it has: "hf" (Hugging Face), "gguf", "meta"
+    or "llama2c" (both with Meta's names). `config` is config.json, GGUF's metadata, params.json
+    or, for llama2.c, the header under Meta's names with `tied` added; `generation_config` is empty
+    if there is none. `tokenizer_path` is the tokenizer found beside the model, or in it, if any.
     """
 
     path: Path
-    format: Literal["hf", "meta", "llama2c"]
+    format: Literal["hf", "gguf", "meta", "llama2c"]
     config: Mapping[str, Any]
     generation_config: Mapping[str, Any]
     tensors: Mapping[str, HostTensor]

@@ -130,10 +130,10 @@ def _merge_tensor(
 ) -> HostTensor:
     first = parts[0]
     for shard, part in zip(shards, parts, strict=True):
-        if part.shape != first.shape or part.dtype != first.dtype:
+        if part.shape != first.shape or part.format != first.format:
             raise CheckpointError(
-                f"{shard}: tensor {part.name[:200]!r} is {part.dtype} {part.shape}, in"
-                f" {shards[0].name} {first.dtype} {first.shape}; are the shards from one model?"
+                f"{shard}: tensor {part.name[:200]!r} is {part.format} {part.shape}, in"
+                f" {shards[0].name} {first.format} {first.shape}; are the shards from one model?"
             )
     axis = _split_axis(first, len(parts), config)
     return first if axis is None else join_shards(first.name, parts, axis)

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_llama.blocks import FORMATS, dequantize
 from cl_llama.checkpoints.mapped_file import MappedFile
 from cl_llama.errors import CheckpointError
 
 ITEM_BYTES = {"f16": 2, "bf16": 2, "f32": 4, "u8": 1}
-"""Bytes of one value by dtype name."""
+"""Bytes of one value in the formats that store each value by itself."""
 
 _STORED: dict[str, np.dtype[Any]] = {
     "f16": np.dtype("<f2"),
@@ -24,6 +25,13 @@ _STORED: dict[str, np.dtype[Any]] = {
 }
 
 Rows = NDArray[np.float16] | NDArray[np.float32]
+
+
+def stored_bytes(form: str, count: int) -> int:
+    """Bytes of `count` values in a format; whole blocks where it has blocks."""
+    if form in ITEM_BYTES:
+        return count * ITEM_BYTES[form]
+    return FORMATS[form].row_bytes(count)
 
 
 @dataclass(frozen=True)
@@ -42,27 +50,41 @@ class HostTensor(ABC):
 
     name: str
     shape: tuple[int, ...]
-    dtype: str
-    """ "f16", "bf16" or "f32": how the file stores the values; "u8": a mask, which is no weight."""
+    format: str
+    """How the file stores the values: "f16", "bf16", "f32", or a name of `blocks.FORMATS`.
+
+    "u8" is a mask, which is no weight.
+    """
 
     @property
     def nbytes(self) -> int:
         """Bytes the values take in the file."""
-        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
+        return stored_bytes(self.format, math.prod(self.shape))
 
     def read_rows(self, start: int, stop: int) -> Rows:
         """Rows [start, stop) of the first dimension, C-contiguous, shape [stop - start, ...].
 
-        float16 for "f16"; float32 for "f32" and, widened exactly, for "bf16". The array may be a
-        read-only view of the mapped file: keep it only until `release`. A scalar has one row.
+        float16 for "f16"; float32 for "f32", widened exactly for "bf16", and dequantised for
+        blocks. The array may be a read-only view of the mapped file: keep it only until `release`.
+        A scalar has one row.
 
         Raises IndexError for rows that do not exist and CheckpointError after the checkpoint was
         closed.
         """
+        self._check_rows(start, stop)
+        return self._read_rows(start, stop)
+
+    def read_blocks(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows [start, stop) as the file's blocks, a read-only view [stop - start, row bytes].
+
+        Raises ValueError for a tensor whose format has no blocks, else as `read_rows`.
+        """
+        raise ValueError(f"{self.name}: {self.format} has no blocks to read")
+
+    def _check_rows(self, start: int, stop: int) -> None:
         rows = self.shape[0] if self.shape else 1
         if not 0 <= start <= stop <= rows:
             raise IndexError(f"{self.name}: rows {start} to {stop} of {rows}")
-        return self._read_rows(start, stop)
 
     def file_rows(self) -> tuple[FileRows, ...]:
         """Where files hold all rows of a matrix as float16 that can be computed with in place.
@@ -90,21 +112,35 @@ class MappedTensor(HostTensor):
 
     def file_rows(self) -> tuple[FileRows, ...]:
         """All rows together, if they are float16 at an even offset of a file that stays mapped."""
-        in_place = self.dtype == "f16" and self.offset % 2 == 0 and len(self.shape) == 2
+        in_place = self.format == "f16" and self.offset % 2 == 0 and len(self.shape) == 2
         if not in_place or self.file.transient or sys.byteorder != "little":
             return ()
         return (FileRows(self.file, self.offset, self.shape[0]),)
 
+    def read_blocks(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows [start, stop) as the file's blocks, a read-only view [stop - start, row bytes].
+
+        Raises ValueError for a tensor whose format has no blocks, else as `read_rows`.
+        """
+        if self.format not in FORMATS:
+            return super().read_blocks(start, stop)
+        self._check_rows(start, stop)
+        row_bytes = stored_bytes(self.format, math.prod(self.shape[1:]))
+        place = self.offset + start * row_bytes
+        return self.file.array(place, (stop - start, row_bytes), np.dtype(np.uint8))
+
     def _read_rows(self, start: int, stop: int) -> Rows:
-        if self.dtype == "u8":
+        if self.format == "u8":
             raise CheckpointError(
                 f"{self.file.path}: tensor {self.name[:200]!r} holds bytes; expected F16, BF16 or"
                 " F32 (quantised checkpoints are not supported)"
             )
         shape = (stop - start, *self.shape[1:])
-        row_bytes = math.prod(self.shape[1:]) * ITEM_BYTES[self.dtype]
-        stored = self.file.array(self.offset + start * row_bytes, shape, _STORED[self.dtype])
-        if self.dtype == "bf16":  # the upper half of a float32
+        if self.format in FORMATS:
+            return dequantize(self.format, self.read_blocks(start, stop)).reshape(shape)
+        row_bytes = stored_bytes(self.format, math.prod(self.shape[1:]))
+        stored = self.file.array(self.offset + start * row_bytes, shape, _STORED[self.format])
+        if self.format == "bf16":  # the upper half of a float32
             widened = stored.astype(np.uint32)
             np.left_shift(widened, 16, out=widened)
             return widened.view(np.float32)
@@ -153,4 +189,4 @@ def join_shards(name: str, parts: Sequence[HostTensor], axis: int) -> HostTensor
     """One tensor of `parts` laid end to end along `axis`; the parts agree in all other sizes."""
     shape = list(parts[0].shape)
     shape[axis] = sum(part.shape[axis] for part in parts)
-    return ShardedTensor(name, tuple(shape), parts[0].dtype, tuple(parts), axis)
+    return ShardedTensor(name, tuple(shape), parts[0].format, tuple(parts), axis)

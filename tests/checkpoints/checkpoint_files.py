@@ -256,7 +256,7 @@ def check_tensors(checkpoint, expected, dtype):
     for name, values in expected.items():
         tensor = checkpoint.tensors[name]
         rows = values.shape[0]
-        assert (tensor.name, tensor.shape, tensor.dtype) == (name, values.shape, dtype)
+        assert (tensor.name, tensor.shape, tensor.format) == (name, values.shape, dtype)
         assert tensor.nbytes == values.size * (4 if dtype == "f32" else 2)
         want = rounded(values, dtype)
         for start, stop in ((0, rows), (1, rows - 1), (rows // 2, rows // 2 + 1), (rows, rows)):

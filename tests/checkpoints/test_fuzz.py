@@ -5,6 +5,7 @@ import random
 import struct
 import time
 
+import numpy as np
 import pytest
 from checkpoint_files import (
     CONFIG,
@@ -17,7 +18,9 @@ from checkpoint_files import (
 )
 
 from cl_llama.checkpoints import open_checkpoint
+from cl_llama.checkpoints.gguf_header import GgufArray
 from cl_llama.errors import CheckpointError
+from tests.gguf_writer import gguf_bytes
 
 SECONDS = 1.0  # a format
 TENSORS = meta_tensors(CONFIG | {"n_layers": 1})
@@ -27,6 +30,10 @@ def _survives(path):
     """Open and read all; true if the checkpoint was whole."""
     try:
         with open_checkpoint(path) as checkpoint:
+            for value in checkpoint.config.values():
+                if isinstance(value, GgufArray):
+                    read = value.strings if value.dtype is None else value.numbers
+                    assert len(read()) == value.count
             for tensor in checkpoint.tensors.values():
                 assert tensor.read_rows(0, tensor.shape[0] if tensor.shape else 1).nbytes < 2**20
                 tensor.release()
@@ -46,6 +53,9 @@ def _model(folder, kind):
     elif kind == "pth":
         path = folder / "consolidated.00.pth"
         write_zip(path, torch_records(TENSORS))
+    elif kind == "gguf":
+        path = folder / "model.gguf"
+        path.write_bytes(small_gguf())
     else:
         path = folder / "model.bin"
         config = CONFIG | {"n_layers": 1}
@@ -54,7 +64,25 @@ def _model(folder, kind):
     return path
 
 
-KINDS = ["safetensors", "pth", "llama2c-0", "llama2c-1"]
+def small_gguf():
+    """Values of every kind, tensors that fill their places to the last byte."""
+    metadata = {
+        "general.architecture": "llama",
+        "llama.block_count": 1,
+        "llama.rope.freq_base": 1e4,
+        "tokenizer.ggml.add_bos_token": True,
+        "tokenizer.ggml.tokens": ["<unk>", "a", "é" * 20, ""],
+        "tokenizer.ggml.scores": np.arange(4, dtype=np.float32),
+    }
+    tensors = {
+        "a": ("f32", (2, 8), bytes(64)),
+        "b": ("q8_0", (16, 32), bytes(544)),
+        "c": ("f16", (16,), bytes(32)),
+    }
+    return gguf_bytes(metadata, tensors)
+
+
+KINDS = ["safetensors", "pth", "gguf", "llama2c-0", "llama2c-1"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,6 +7,7 @@ from checkpoint_files import meta_tensors, write_hf, write_llama2c, write_meta
 
 from cl_llama.checkpoints import open_checkpoint
 from cl_llama.errors import CheckpointError
+from tests.gguf_writer import as_gguf, write_gguf
 
 
 @pytest.mark.parametrize(
@@ -14,7 +15,7 @@ from cl_llama.errors import CheckpointError
     [
         ([], "no model in this folder"),
         (["notes.txt"], "no model in this folder"),
-        (["model.gguf"], "GGUF files are not supported"),
+        (["model.gguf"], r"model\.gguf: expected a GGUF file"),
         (["stories.bin"], "name the llama2.c .bin file itself"),
         (["lora.pth"], "name the .pth file itself"),
     ],
@@ -42,11 +43,13 @@ def test_path_may_be_text_and_relative(tmp_path, monkeypatch):
             assert list(checkpoint.tensors) == ["a"]
 
 
-@pytest.mark.parametrize("kind", ["hf", "meta", "unzipped", "llama2c"])
+@pytest.mark.parametrize("kind", ["hf", "gguf", "meta", "unzipped", "llama2c"])
 def test_reading_after_close_is_an_error(tmp_path, kind):
     tensors = meta_tensors()
     if kind == "llama2c":
         path = write_llama2c(tmp_path / "model.bin", tensors)
+    elif kind == "gguf":
+        path = write_gguf(tmp_path / "model.gguf", {}, as_gguf(tensors))
     elif kind == "hf":
         path = write_hf(tmp_path, tensors)
     else:

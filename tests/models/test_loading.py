@@ -21,7 +21,7 @@ class HostArray:
     def __init__(self, name: str, array: np.ndarray, dtype: str) -> None:
         self.name = name
         self.shape = array.shape
-        self.dtype = dtype
+        self.format = dtype
         self.array = array
         self.released = False
 
