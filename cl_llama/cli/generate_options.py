@@ -18,8 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--model-path",
         metavar="PATH",
-        help="a model's folder or file (.safetensors, .pth, llama2.c's .bin), or its name on the "
-        "Hugging Face hub; default: the small embedded model",
+        help="a model's folder or file (.safetensors, .pth, .gguf, llama2.c's .bin), or its name "
+        "on the Hugging Face hub; default: the small embedded model",
     )
     model.add_argument(
         "--tokenizer-path",

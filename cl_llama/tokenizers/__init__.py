@@ -1,4 +1,4 @@
-"""Tokenizers: SentencePiece, tiktoken, tokenizer.json and llama2.c, behind one small protocol."""
+"""Tokenizers: SentencePiece, tiktoken, tokenizer.json, llama2.c, GGUF, behind a small protocol."""
 
 from cl_llama.tokenizers.loading import load_tokenizer
 from cl_llama.tokenizers.protocol import Tokenizer

@@ -35,12 +35,12 @@ class HfVocabulary:
     pieces: Sequence[str]
     special: Mapping[str, int]
     bos_id: int | None
-    eos_id: int | None
+    eos_ids: tuple[int, ...]
     adds_bos: bool
 
 
 class HfTokenizer(BytewiseTokenizer):
-    """A tokenizer.json's tokenizer.
+    """A tokenizer of the tokenizers package, as tokenizer.json describes it.
 
     Added tokens that the file does not call special are matched in every text, as the tokenizers
     package does. Text is decoded as the file's decoder says, but for invalid UTF-8 and for
@@ -63,7 +63,7 @@ class HfTokenizer(BytewiseTokenizer):
             special_ids=special_ids,
             leading=rules.leading if rules else LeadingSpace.KEEP,
             bos_id=vocabulary.bos_id,
-            eos_ids=end_ids(vocabulary.eos_id, vocabulary.special),
+            eos_ids=vocabulary.eos_ids,
             adds_bos=vocabulary.adds_bos,
         )
         self._inner = inner
@@ -169,7 +169,7 @@ def _vocabulary(
     adds_bos = config.get("add_bos_token")
     if not isinstance(adds_bos, bool):
         adds_bos = bos_id is not None and bos_id == bos_of_template
-    return HfVocabulary(pieces, special, bos_id, eos_id, adds_bos)
+    return HfVocabulary(pieces, special, bos_id, end_ids(eos_id, special), adds_bos)
 
 
 def _state(part: Any) -> Mapping[str, Any] | None:

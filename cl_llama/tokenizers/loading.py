@@ -4,7 +4,8 @@ import re
 import struct
 from pathlib import Path
 
-from cl_llama.errors import TokenizerError
+from cl_llama.checkpoints.gguf import find_gguf
+from cl_llama.errors import CheckpointError, TokenizerError
 from cl_llama.tokenizers.protocol import Tokenizer
 
 FOLDER_ORDER = ("tokenizer.json", "tokenizer.model", "tokenizer.bin")
@@ -13,13 +14,19 @@ _RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\s")
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer in a file, or in a folder's tokenizer.json, .model or .bin, in that order.
+    """The tokenizer in a file, or in a folder's tokenizer.json, .model, .bin or GGUF model.
 
-    A file's kind is known by its content, not by its name. Raises `TokenizerError` if there is no
-    tokenizer at `path` or it is damaged.
+    A folder's are looked for in this order. A file's kind is known by its content, not by its name.
+    Raises `TokenizerError` if there is no tokenizer at `path` or it is damaged.
     """
     file = _tokenizer_file(Path(path))
     try:
+        with file.open("rb") as opened:
+            is_gguf = opened.read(4) == b"GGUF"
+        if is_gguf:  # a model's file, too large to be read as a whole
+            from cl_llama.tokenizers.gguf import load_gguf
+
+            return load_gguf(file)
         data = file.read_bytes()
     except OSError as error:
         raise TokenizerError(
@@ -43,8 +50,9 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
         return Llama2cTokenizer(data, file)
     raise TokenizerError(
-        f"{file}: expected a tokenizer (tokenizer.json, a SentencePiece or tiktoken model, or "
-        f"llama2.c's tokenizer.bin), got {_describe(data)}; name the tokenizer's own file"
+        f"{file}: expected a tokenizer (tokenizer.json, a SentencePiece or tiktoken model, "
+        f"llama2.c's tokenizer.bin, or a GGUF file), got {_describe(data)}; "
+        "name the tokenizer's own file"
     )
 
 
@@ -57,8 +65,14 @@ def _tokenizer_file(path: Path) -> Path:
     for name in FOLDER_ORDER:
         if (path / name).is_file():
             return path / name
+    try:
+        model = find_gguf(path)
+    except CheckpointError as error:
+        raise TokenizerError(str(error)) from error
+    if model is not None:
+        return model
     raise TokenizerError(
-        f"{path}: no tokenizer in this folder (looked for {', '.join(FOLDER_ORDER)}); "
+        f"{path}: no tokenizer in this folder (looked for {', '.join(FOLDER_ORDER)}, *.gguf); "
         "name the tokenizer's file with tokenizer_path"
     )
 
@@ -81,6 +95,4 @@ def _is_llama2c(data: bytes) -> bool:
 def _describe(data: bytes) -> str:
     if not data:
         return "an empty file"
-    if data.startswith(b"GGUF"):
-        return "a GGUF file"
     return f"{len(data)} bytes of an unknown kind that start with {data[:8].hex(' ')}"

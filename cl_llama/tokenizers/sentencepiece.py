@@ -8,7 +8,7 @@ from cl_llama.errors import TokenizerError
 from cl_llama.tokenizers.bytewise import BytewiseTokenizer
 from cl_llama.tokenizers.plaintext import valid_unicode
 from cl_llama.tokenizers.sentencepiece_proto import TextRules, read_text_rules
-from cl_llama.tokenizers.special import SpecialSplitter, end_ids
+from cl_llama.tokenizers.special import SpecialSplitter, TextEnds, end_ids
 from cl_llama.tokenizers.streaming import LeadingSpace
 
 SPACE = "▁"
@@ -21,9 +21,10 @@ class SentencePieceTokenizer(BytewiseTokenizer):
     own, with a dummy space in front, as llama.cpp and Hugging Face's legacy mode do.
     """
 
-    def __init__(self, data: bytes, path: Path) -> None:
+    def __init__(self, data: bytes, path: Path, ends: TextEnds | None = None) -> None:
         """Load from the file's content; `path` is for messages only.
 
+        `ends`: the tokens around a text; None: those that the model itself names, with a BOS.
         Raises `TokenizerError` if the content is not a whole SentencePiece model.
         """
         try:
@@ -38,16 +39,18 @@ class SentencePieceTokenizer(BytewiseTokenizer):
             ) from error
         self._model = model
         control = {pieces[i]: i for i in range(len(pieces)) if model.is_control(i)}
-        bos_id = model.bos_id() if model.bos_id() >= 0 else None
-        eos_id = model.eos_id() if model.eos_id() >= 0 else None
+        if ends is None:
+            bos_id = model.bos_id() if model.bos_id() >= 0 else None
+            eos_id = model.eos_id() if model.eos_id() >= 0 else None
+            ends = TextEnds(bos_id, end_ids(eos_id, control), adds_bos=True)
         super().__init__(
             pieces=pieces,
             contributions=[_contribution(model, i, piece, rules) for i, piece in enumerate(pieces)],
             special_ids=frozenset(control.values()),
             leading=_leading_space(rules),
-            bos_id=bos_id,
-            eos_ids=end_ids(eos_id, control),
-            adds_bos=True,
+            bos_id=ends.bos_id,
+            eos_ids=ends.eos_ids,
+            adds_bos=ends.adds_bos,
         )
         self._splitter = SpecialSplitter(control)
 

@@ -1,10 +1,11 @@
-"""The few fields of a SentencePiece model file that its package does not tell.
+"""The few fields of a SentencePiece model file that its package does not tell; small models made.
 
 The file is a protocol buffer, `ModelProto` of sentencepiece_model.proto; a field is a varint key
 (number << 3 | wire type) and a value.
 """
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -13,6 +14,8 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 TRAINER_SPEC, NORMALIZER_SPEC = 2, 3
 UNK_SURFACE = 44
 ADD_DUMMY_PREFIX, REMOVE_EXTRA_WHITESPACES = 3, 4
+MODEL_TYPE, BYTE_FALLBACK = 3, 35
+BPE_TYPE = 2
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,44 @@ def read_text_rules(model: bytes) -> TextRules:
                 if inner in flags and isinstance(flag, int):
                     flags[inner] = bool(flag)
     return TextRules(flags[ADD_DUMMY_PREFIX], flags[REMOVE_EXTRA_WHITESPACES], unknown_surface)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A token of a model: its text, its score and what it is, as the format numbers it."""
+
+    text: str
+    score: float
+    kind: int
+
+
+def bpe_model(pieces: Iterable[Piece], *, byte_fallback: bool, add_dummy_prefix: bool) -> bytes:
+    """A model file that merges by score and leaves all other whitespace as it is."""
+    parts = []
+    for piece in pieces:
+        text = piece.text.encode()
+        inner = b"\x0a" + _number(len(text)) + text + struct.pack("<Bf", 0x15, piece.score)
+        inner += b"\x18" + _number(piece.kind)
+        parts.append(b"\x0a" + _number(len(inner)) + inner)
+    trainer = _flag(MODEL_TYPE, BPE_TYPE) + _flag(BYTE_FALLBACK, byte_fallback)
+    normalizer = _flag(ADD_DUMMY_PREFIX, add_dummy_prefix) + _flag(REMOVE_EXTRA_WHITESPACES, 0)
+    for number, message in ((TRAINER_SPEC, trainer), (NORMALIZER_SPEC, normalizer)):
+        parts.append(_number(number << 3 | BYTES) + _number(len(message)) + message)
+    return b"".join(parts)
+
+
+def _flag(number: int, value: int) -> bytes:
+    return _number(number << 3 | VARINT) + _number(value)
+
+
+def _number(value: int) -> bytes:
+    """A varint."""
+    data = bytearray()
+    while value > 0x7F:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    data.append(value)
+    return bytes(data)
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

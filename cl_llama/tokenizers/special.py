@@ -2,9 +2,19 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 # Tokens that end a text or a chat turn in the model families that spell them so.
 END_NAMES = ("<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<end_of_turn>")
+
+
+@dataclass(frozen=True)
+class TextEnds:
+    """The tokens around a text: what begins it, what may end it."""
+
+    bos_id: int | None
+    eos_ids: tuple[int, ...]
+    adds_bos: bool
 
 
 def end_ids(eos_id: int | None, special: Mapping[str, int]) -> tuple[int, ...]:

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from cl_llama.tokenizers import load_tokenizer
+from tests.gguf_writer import write_gguf
 from tests.tokenizers.small_files import (
+    bytelevel_gguf,
     bytelevel_json,
     llama2c_file,
     sentencepiece_model,
+    spm_gguf,
     spm_json,
     tiktoken_file,
 )
@@ -20,8 +23,17 @@ REAL = {
     "llama2": "llama2_tokenizer.model",
     "llama3": "llama3_tokenizer.model",
     "tinyllama.json": "tinyllama-chat/tokenizer.json",
+    "llama2.gguf": "gguf/ggml-vocab-llama-spm.gguf",
 }
-SMALL = ("small.model", "small.bin", "small.tiktoken", "small-bytelevel.json", "small-spm.json")
+SMALL = (
+    "small.model",
+    "small.bin",
+    "small.tiktoken",
+    "small-bytelevel.json",
+    "small-spm.json",
+    "small-bytelevel.gguf",
+    "small-spm.gguf",
+)
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +46,8 @@ def small_files(tmp_path_factory) -> Path:
     (folder / "small.tiktoken").write_bytes(tiktoken_file())
     (folder / "small-bytelevel.json").write_text(json.dumps(bytelevel_json()))
     (folder / "small-spm.json").write_text(json.dumps(spm_json()))
+    write_gguf(folder / "small-bytelevel.gguf", bytelevel_gguf())
+    write_gguf(folder / "small-spm.gguf", spm_gguf(model))
     return folder
 
 

@@ -4,6 +4,7 @@ import base64
 import io
 import struct
 
+import numpy as np
 import sentencepiece
 
 SENTENCES = [
@@ -187,4 +188,36 @@ def spm_json() -> dict:
             "vocab": vocab,
             "merges": [" ".join(pair) for pair in merges],
         },
+    }
+
+
+def bytelevel_gguf() -> dict:
+    """The metadata of a GGUF file with the tokens of `bytelevel_json`, a tool's not special."""
+    source = bytelevel_json()
+    added = {token["content"]: 3 if token["special"] else 4 for token in source["added_tokens"]}
+    pieces = [*source["model"]["vocab"], *added]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "llama-bpe",
+        "tokenizer.ggml.tokens": pieces,
+        "tokenizer.ggml.token_type": np.array([added.get(p, 1) for p in pieces], np.int32),
+        "tokenizer.ggml.merges": source["model"]["merges"],
+        "tokenizer.ggml.bos_token_id": pieces.index("<|begin_of_text|>"),
+        "tokenizer.ggml.eos_token_id": pieces.index("<|end_of_text|>"),
+    }
+
+
+def spm_gguf(model: bytes) -> dict:
+    """The metadata of a GGUF file with a SentencePiece model's vocabulary."""
+    source = sentencepiece.SentencePieceProcessor(model_proto=model)
+    every = range(source.vocab_size())
+    kinds = {2: source.is_unknown, 3: source.is_control, 5: source.is_unused, 6: source.is_byte}
+    types = [next((kind for kind, of in kinds.items() if of(i)), 1) for i in every]
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": [source.id_to_piece(i) for i in every],
+        "tokenizer.ggml.scores": np.array([source.get_score(i) for i in every], np.float32),
+        "tokenizer.ggml.token_type": np.array(types, np.int32),
+        "tokenizer.ggml.bos_token_id": source.bos_id(),
+        "tokenizer.ggml.eos_token_id": source.eos_id(),
     }

@@ -16,6 +16,8 @@ KINDS = {
     "small.bin": Llama2cTokenizer,
     "small.tiktoken": TiktokenTokenizer,
     "small-bytelevel.json": HfTokenizer,
+    "small-bytelevel.gguf": HfTokenizer,
+    "small-spm.gguf": SentencePieceTokenizer,
 }
 
 
@@ -32,6 +34,16 @@ def test_order_in_a_folder(small_files, tmp_path):
     for name, source in zip(order, ["small.bin", "small.model", "small-spm.json"], strict=True):
         shutil.copy(small_files / source, tmp_path / name)
         assert type(load_tokenizer(tmp_path)) is KINDS.get(source, HfTokenizer)
+
+
+def test_a_gguf_model_in_a_folder(small_files, tmp_path):
+    shutil.copy(small_files / "small-spm.gguf", tmp_path / "model.gguf")
+    assert type(load_tokenizer(tmp_path)) is SentencePieceTokenizer
+    shutil.copy(small_files / "small-spm.gguf", tmp_path / "other.gguf")
+    with pytest.raises(TokenizerError, match="2 GGUF models in this folder"):
+        load_tokenizer(tmp_path)
+    shutil.copy(small_files / "small-spm.json", tmp_path / "tokenizer.json")
+    assert type(load_tokenizer(tmp_path)) is HfTokenizer
 
 
 def test_a_damaged_first_choice_is_an_error(small_files, tmp_path):
@@ -58,7 +70,6 @@ def test_no_tokenizer(tmp_path):
     ("content", "what"),
     [
         (b"", "an empty file"),
-        (b"GGUF\x03\x00\x00\x00", "a GGUF file"),
         (b"\x93NUMPY\x01\x00", "8 bytes of an unknown kind that start with 93 4e 55"),
         (b"hello, this is no tokenizer", "27 bytes of an unknown kind"),
     ],
@@ -72,5 +83,3 @@ def test_other_files(tmp_path, content, what):
 def test_a_model_file_is_no_tokenizer(shared_data):
     with pytest.raises(TokenizerError):
         load_tokenizer(shared_data("stories260K.bin"))
-    with pytest.raises(TokenizerError, match="a GGUF file"):
-        load_tokenizer(shared_data("gguf/ggml-vocab-llama-spm.gguf"))

@@ -21,7 +21,7 @@ def test_llama_cpp_vectors(shared_data, loaded):
     texts = vectors.split("\n__ggml_vocab_test__\n")
     expected = shared_data("gguf/ggml-vocab-llama-spm.gguf.out").read_text().split("\n")
     assert len(texts) == len(expected) > 40
-    for name in ("llama2", "tinyllama.json"):
+    for name in ("llama2", "tinyllama.json", "llama2.gguf"):
         tokenizer = loaded(name)
         for text, ids in zip(texts, expected, strict=True):
             assert tokenizer.encode(text, add_bos=False) == [int(i) for i in ids.split()], text
