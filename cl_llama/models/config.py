@@ -2,6 +2,7 @@
 
 from cl_llama.checkpoints import Checkpoint
 from cl_llama.errors import ConfigError
+from cl_llama.models.gguf_config import config_from_gguf
 from cl_llama.models.hf_config import config_from_hf
 from cl_llama.models.meta_config import config_from_meta
 from cl_llama.models.model_config import ModelConfig
@@ -16,9 +17,8 @@ def config_from_checkpoint(checkpoint: Checkpoint) -> ModelConfig:
     Raises ConfigError for a missing, unsupported or contradictory value; the message names the
     key, the value and what is supported.
     """
-    config = (
-        config_from_hf(checkpoint) if checkpoint.format == "hf" else config_from_meta(checkpoint)
-    )
+    readers = {"hf": config_from_hf, "gguf": config_from_gguf}
+    config = readers.get(checkpoint.format, config_from_meta)(checkpoint)
     _check_shapes_agree(config, checkpoint)
     return config
 

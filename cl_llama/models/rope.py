@@ -68,7 +68,16 @@ class Llama3Scaling:
     original_max_positions: int
 
 
-RopeScaling: TypeAlias = LinearScaling | DynamicScaling | YarnScaling | Llama3Scaling
+@dataclass(frozen=True)
+class FactorScaling:
+    """The frequency of pair i is divided by `factors[i]`: a scaling that a file spells out."""
+
+    factors: tuple[float, ...]
+
+
+RopeScaling: TypeAlias = (
+    LinearScaling | DynamicScaling | YarnScaling | Llama3Scaling | FactorScaling
+)
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,8 @@ def _fixed_frequencies(rope: RopeConfig, head_dim: int) -> NDArray[np.float64]:
             frequencies_P = _yarn(frequencies_P, rope.theta, yarn, head_dim)
         case Llama3Scaling() as llama3:
             frequencies_P = _llama3(frequencies_P, llama3)
+        case FactorScaling(factors=factors):
+            frequencies_P = frequencies_P / np.array(factors)
     frequencies_P.flags.writeable = False
     return frequencies_P[None, :]
 

@@ -1,7 +1,7 @@
 """Which tensor of a checkpoint plays which part in the model, with shapes checked.
 
-Hugging Face's and Meta's names are known. D model width, H query heads, G key/value heads, K head
-width, F feed-forward width, V vocabulary.
+Hugging Face's, GGUF's and Meta's names are known. D model width, H query heads, G key/value heads,
+K head width, F feed-forward width, V vocabulary.
 """
 
 import re
@@ -52,8 +52,32 @@ _META_NAMES = {
     "up": "layers.{i}.feed_forward.w3.weight",
     "down": "layers.{i}.feed_forward.w2.weight",
 }
+_GGUF_NAMES = {
+    "embedding": "token_embd.weight",
+    "final_norm": "output_norm.weight",
+    "output": "output.weight",
+    "attn_norm": "blk.{i}.attn_norm.weight",
+    "q": "blk.{i}.attn_q.weight",
+    "k": "blk.{i}.attn_k.weight",
+    "v": "blk.{i}.attn_v.weight",
+    "o": "blk.{i}.attn_output.weight",
+    "q_bias": "blk.{i}.attn_q.bias",
+    "k_bias": "blk.{i}.attn_k.bias",
+    "v_bias": "blk.{i}.attn_v.bias",
+    "o_bias": "blk.{i}.attn_output.bias",
+    "q_norm": "blk.{i}.attn_q_norm.weight",
+    "k_norm": "blk.{i}.attn_k_norm.weight",
+    "ffn_norm": "blk.{i}.ffn_norm.weight",
+    "gate": "blk.{i}.ffn_gate.weight",
+    "up": "blk.{i}.ffn_up.weight",
+    "down": "blk.{i}.ffn_down.weight",
+    "gate_bias": "blk.{i}.ffn_gate.bias",
+    "up_bias": "blk.{i}.ffn_up.bias",
+    "down_bias": "blk.{i}.ffn_down.bias",
+}
+_NAMES = {"hf": _HF_NAMES, "gguf": _GGUF_NAMES, "meta": _META_NAMES, "llama2c": _META_NAMES}
 # Tables that some files carry and that the model computes for itself.
-_ROTARY_TABLE = re.compile(r"(^|\.)(rope\.freqs|rotary_emb\.\w+|freqs_\w+)$")
+_ROTARY_TABLE = re.compile(r"(^|\.)(rope\.freqs|rotary_emb\.\w+|freqs_\w+)$|^rope_freqs\.weight$")
 
 
 @dataclass(frozen=True)
@@ -135,7 +159,7 @@ def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> ModelTensors:
     """
     if config.architecture == "gpt2":
         return map_gpt2_tensors(config, checkpoint)
-    names = _HF_NAMES if checkpoint.format == "hf" else _META_NAMES
+    names = _NAMES[checkpoint.format]
     top_shapes, layer_shapes = _expected_shapes(config)
     expected = {names[part]: shape for part, shape in top_shapes.items()}
     for i in range(config.n_layers):

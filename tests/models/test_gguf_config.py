@@ -1,0 +1,286 @@
+"""GGUF's metadata and tensors: the models of tests/fixtures, written as such files, are the same.
+
+The files are written here as llama.cpp's converter writes them: rows of q and k reordered for the
+architecture "llama", Llama 3.1's scaling as divisors of the frequencies.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cl_llama.checkpoints import Checkpoint, open_checkpoint
+from cl_llama.engine.params import SamplingParams
+from cl_llama.errors import CheckpointError, ConfigError
+from cl_llama.llm import Llama
+from cl_llama.models.config import config_from_checkpoint
+from cl_llama.models.loading import load_model
+from cl_llama.models.rope import FactorScaling, LinearScaling, RopeConfig, YarnScaling
+from cl_llama.models.weights import map_tensors
+from cl_llama.opencl.runtime import Runtime
+from tests import reference
+from tests.gguf_writer import as_gguf, interleaved, write_gguf
+from tests.models import fixture_models
+from tests.models.fixture_models import FIXTURES
+
+LAYER_NAMES = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+TOP_NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+}
+
+
+def gguf_name(name: str) -> str:
+    stem, kind = name.rsplit(".", 1)
+    if stem in TOP_NAMES:
+        return f"{TOP_NAMES[stem]}.{kind}"
+    layer, part = stem.removeprefix("model.layers.").split(".", 1)
+    return f"blk.{layer}.{LAYER_NAMES[part]}.{kind}"
+
+
+def metadata_of(config: dict[str, Any]) -> dict[str, Any]:
+    """The metadata of a fixture's config.json."""
+    architecture = config["model_type"].replace("mistral", "llama")
+    heads = config["num_attention_heads"]
+    values: dict[str, Any] = {
+        "context_length": config["max_position_embeddings"],
+        "embedding_length": config["hidden_size"],
+        "block_count": config["num_hidden_layers"],
+        "feed_forward_length": config["intermediate_size"],
+        "attention.head_count": heads,
+        "attention.head_count_kv": config["num_key_value_heads"],
+        "attention.layer_norm_rms_epsilon": config.get("rms_norm_eps", 1e-6),
+        "rope.freq_base": config["rope_theta"],
+    }
+    if "head_dim" in config:
+        width = config["head_dim"]
+        values |= {"attention.key_length": width, "attention.value_length": width}
+    if config["model_type"] == "mistral":
+        values["attention.sliding_window"] = config["sliding_window"]
+    scaling = config.get("rope_scaling", {})
+    kind = scaling.get("rope_type", scaling.get("type"))
+    if kind in ("linear", "yarn"):
+        values |= {"rope.scaling.type": kind, "rope.scaling.factor": scaling["factor"]}
+    if kind == "yarn":
+        values["rope.scaling.original_context_length"] = scaling["original_max_position_embeddings"]
+        values["rope.scaling.yarn_beta_fast"] = scaling["beta_fast"]
+    entries = {f"{architecture}.{key}": value for key, value in values.items()}
+    return entries | {
+        "general.architecture": architecture,
+        "tokenizer.ggml.bos_token_id": config["bos_token_id"],
+    }
+
+
+def llama3_divisors(config: dict[str, Any]) -> np.ndarray:
+    """What Meta's code makes of each pair's frequency, as a divisor."""
+    scaling = config["rope_scaling"]
+    width = config["hidden_size"] // config["num_attention_heads"]
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    original, factor = scaling["original_max_position_embeddings"], scaling["factor"]
+    divisors = []
+    for pair in range(width // 2):
+        wavelength = 2 * np.pi * config["rope_theta"] ** (2 * pair / width)
+        if wavelength < original / high:
+            divisors.append(1.0)
+        elif wavelength > original / low:
+            divisors.append(factor)
+        else:
+            smooth = (original / wavelength - low) / (high - low)
+            divisors.append(1 / ((1 - smooth) / factor + smooth))
+    return np.array(divisors, np.float32)
+
+
+def write_fixture(name: str, path: Path) -> Path:
+    """A fixture's model as a GGUF file."""
+    with open_checkpoint(FIXTURES / name) as source:
+        config = dict(source.config)
+        arrays = {}
+        for tensor in source.tensors.values():
+            values = tensor.read_rows(0, tensor.shape[0])
+            values = np.array(values, np.float16 if values.ndim == 2 else np.float32)
+            if config["model_type"] in ("llama", "mistral"):
+                for part, heads in (("q", "num_attention_heads"), ("k", "num_key_value_heads")):
+                    if f"{part}_proj" in tensor.name:
+                        values = interleaved(values, config[heads])
+            arrays[gguf_name(tensor.name)] = values
+    if config.get("rope_scaling", {}).get("rope_type") == "llama3":
+        arrays["rope_freqs.weight"] = llama3_divisors(config)
+    return write_gguf(path, metadata_of(config), as_gguf(arrays))
+
+
+NAMES = [
+    "llama31-scaled",
+    "llama-biases",
+    "mistral-window",
+    "qwen25-tied",
+    "qwen3-qk-norm",
+    "rope-linear",
+    "rope-yarn",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_model(tmp_path: Path, name: str) -> None:
+    known = fixture_models.truth(name)
+    with open_checkpoint(write_fixture(name, tmp_path / "model.gguf")) as checkpoint:
+        config = config_from_checkpoint(checkpoint)
+        weights = reference.load_weights(config, checkpoint)
+    expected = replace(
+        known.config,
+        architecture=known.config.architecture.replace("mistral", "llama"),
+        norm_eps=config.norm_eps,
+        rope=config.rope,
+        eos_ids=(),
+    )
+    assert config == expected and config.norm_eps == pytest.approx(known.config.norm_eps, rel=1e-6)
+    ids = np.concatenate([known.ids, known.greedy[:-1]])
+    logits = reference.llama_logits(config, weights, ids)
+    # The file's divisors and epsilon are float32; K may round to another f16 for it.
+    assert reference.relative_rms(logits, known.logits) < 1e-5
+
+
+def test_on_a_device(tmp_path: Path, runtime: Runtime) -> None:
+    """Pairs of neighbours and spelled out frequencies, in a file used in place where possible."""
+    known = fixture_models.truth("llama31-scaled")
+    with open_checkpoint(write_fixture("llama31-scaled", tmp_path / "model.gguf")) as checkpoint:
+        config = config_from_checkpoint(checkpoint)
+        model = load_model(config, map_tensors(config, checkpoint), runtime)
+    logits = fixture_models.run_and_decode(model, known)
+    assert reference.relative_rms(logits, known.logits) <= 5e-5
+    np.testing.assert_array_equal(np.argmax(logits, axis=1)[len(known.ids) - 1 :], known.greedy)
+
+
+def test_real_file(shared_data: Callable[[str], Path], runtime: Runtime) -> None:
+    """From a file to text, by its own vocabulary; logits as the reference's."""
+    path = shared_data("gguf/llama-2-tiny-random.gguf")
+    with open_checkpoint(path) as checkpoint:
+        config = config_from_checkpoint(checkpoint)
+        weights = reference.load_weights(config, checkpoint)
+    with Llama.from_pretrained(path, device=runtime.device.index, max_seq_len=64) as llm:
+        ids = llm.tokenizer.encode("Hello world")
+        assert ids == [1, 15043, 3186]
+        logits = llm.logits(ids)
+        made = llm.generate("Hello world", SamplingParams(max_new_tokens=4, temperature=0.0))
+        assert made.token_ids[0] == np.argmax(logits[-1]) and made.text
+    assert reference.relative_rms(logits, reference.llama_logits(config, weights, ids)) <= 5e-5
+
+
+LLAMA = metadata_of(json.loads((FIXTURES / "rope-yarn" / "config.json").read_text()))
+
+
+def configured(tmp_path: Path, changes: dict[str, Any], tensors: dict[str, np.ndarray]) -> Any:
+    entries = {key: value for key, value in (LLAMA | changes).items() if value is not ...}
+    path = write_gguf(tmp_path / "model.gguf", entries, as_gguf(tensors))
+    with open_checkpoint(path) as checkpoint:
+        return config_from_checkpoint(checkpoint)
+
+
+EMBEDDING = {"token_embd.weight": np.zeros((160, 64), np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "divisors", "rope", "length"),
+    [
+        ({"llama.rope.scaling.type": "none"}, None, None, 128),
+        ({"llama.rope.scaling.type": ...}, None, LinearScaling(4.0), 512),
+        (
+            {"llama.rope.scaling.type": ..., "llama.rope.scaling.factor": 0.0},
+            None,
+            None,
+            128,
+        ),
+        (
+            {
+                "llama.rope.scaling.type": ...,
+                "llama.rope.scaling.factor": ...,
+                "llama.rope.scale_linear": 2.0,
+            },
+            np.full(8, 3, np.float32),
+            FactorScaling((6.0,) * 8),
+            256,
+        ),
+        (
+            {"llama.rope.scaling.attn_factor": 2.0},
+            None,
+            YarnScaling(4.0, 32, 2 * (0.1 * np.log(4) + 1), 4.0, 1.0),
+            128,
+        ),
+    ],
+)
+def test_rotary_scaling(tmp_path, changes, divisors, rope, length):
+    tensors = EMBEDDING | ({} if divisors is None else {"rope_freqs.weight": divisors})
+    config = configured(tmp_path, changes, tensors)
+    assert config.rope == RopeConfig(10000.0, "adjacent", rope)
+    assert config.max_seq_len == length
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"general.architecture": "gemma"},
+            "general.architecture is 'gemma'; expected one of llama",
+        ),
+        ({"general.architecture": ...}, "lacks general.architecture"),
+        ({"llama.block_count": ...}, "lacks llama.block_count"),
+        ({"llama.attention.head_count": np.array([4, 2], np.int32)}, "head_count is an array of 2"),
+        ({"llama.attention.head_count": 5}, "embedding_length is 64; expected a multiple of"),
+        (
+            {"llama.attention.value_length": 8},
+            "value_length is 8; expected 16, the width of a head",
+        ),
+        ({"llama.rope.dimension_count": 8}, "dimension_count is 8; expected 16"),
+        (
+            {"llama.rope.scaling.type": "longrope"},
+            "scaling.type is 'longrope'; expected one of none",
+        ),
+        ({"llama.expert_count": 8}, "llama.expert_count is 8; expected it to be absent"),
+        ({"llama.rope.scaling.yarn_ext_factor": 0.5}, "yarn_ext_factor is 0.5"),
+        ({"tokenizer.ggml.bos_token_id": 160}, "bos_token_id is 160"),
+    ],
+)
+def test_unsupported_values(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        configured(tmp_path, changes, EMBEDDING)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({}, "holds a vocabulary alone"),
+        ({"a": np.zeros(3, np.float32)}, "token_embd.weight is missing"),
+        (EMBEDDING | {"rope_freqs.weight": np.ones(7, np.float32)}, "none or linear|has shape"),
+        (EMBEDDING | {"rope_freqs.weight": np.zeros(8, np.float32)}, "0 among its values"),
+        (EMBEDDING | {"rope_freqs.weight": np.ones(8, np.float32)}, "expected none or linear"),
+    ],
+)
+def test_unsupported_tensors(tmp_path, tensors, message):
+    with pytest.raises(ConfigError, match=message):
+        configured(tmp_path, {}, tensors)
+
+
+def test_tensors_that_are_left_over(tmp_path: Path) -> None:
+    path = write_fixture("rope-linear", tmp_path / "model.gguf")
+    with open_checkpoint(path) as whole:
+        config = config_from_checkpoint(whole)
+        tensors = {**whole.tensors, "blk.0.ffn_gate_inp.weight": whole.tensors["output.weight"]}
+        changed = Checkpoint(path, "gguf", whole.config, {}, tensors, None, ())
+        with pytest.raises(CheckpointError, match=r"1 left over: blk\.0\.ffn_gate_inp\.weight"):
+            map_tensors(config, changed)
