@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cl_llama.checkpoints.tensor import FileRows, HostTensor, Rows
 
@@ -32,6 +33,11 @@ class RowRange(HostTensor):
                 found.append(FileRows(rows.file, offset, stop - begin))
             place += rows.rows
         return tuple(found)
+
+    def read_blocks(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """The source's blocks of rows [start, stop) of the range."""
+        self._check_rows(start, stop)
+        return self.source.read_blocks(self.first + start, self.first + stop)
 
     def _read_rows(self, start: int, stop: int) -> Rows:
         return self.source.read_rows(self.first + start, self.first + stop)
@@ -64,10 +70,10 @@ class Transposed(HostTensor):
 def row_range(source: HostTensor, first: int, rows: int, part: str) -> RowRange:
     """Rows [first, first + rows) of a tensor; `part` is what error messages call them."""
     shape = (rows, *source.shape[1:])
-    return RowRange(f"{source.name} ({part})", shape, source.dtype, source, first)
+    return RowRange(f"{source.name} ({part})", shape, source.format, source, first)
 
 
 def transposed(source: HostTensor) -> Transposed:
     """A matrix's transpose."""
     rows, columns = source.shape
-    return Transposed(source.name, (columns, rows), source.dtype, source)
+    return Transposed(source.name, (columns, rows), source.format, source)
