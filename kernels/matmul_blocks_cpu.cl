@@ -6,15 +6,18 @@
 //                        (bytes); the last group is whole
 //   bias_N  float32 in   row n of w at first + n, read when flags & 2
 //   y_TN    float32 out  [T, y_stride], row n of w in column first + n; added to when flags & 1
-// x_TD    float32 in   [T, D], row t at x + t * D; T <= TILE_T; D a multiple of the blocks' elements
+// x_TPR   uint32 in    [T, D / 32, RECORD], records of block_columns.cl of LEVELS; T <= TILE_T; D a multiple of the blocks'
+//                      elements
 // Global size (sum over the matrices of ceil(N / (16 * groups_per_item))), local size (1); groups_per_item <= STREAMS.
-// Accumulator: float32, a lane for each row of w. A work-item reads STREAMS groups side by side, 256 columns of each in turn.
+// Accumulator: int32 within 32 columns (16, where a scale is that of 16), then float32; a lane for each row of w. A work-item reads STREAMS groups side
+// by side, COLUMNS of each in turn, and asks for them AHEAD of their use.
 
 #ifndef FORMAT
 #define FORMAT Q4_0
 #endif
 
 #include "block_lanes.cl"
+#include "block_columns.cl"
 
 #ifndef STREAMS
 #define STREAMS 8 // groups of rows that are read at once, at most
@@ -23,10 +26,11 @@
 #define TILE_T 1 // most rows of x
 #endif
 #ifndef AHEAD
-#define AHEAD 1024 // bytes
+#define AHEAD 768 // bytes
 #endif
 
-#define COLUMNS 256 // that a group gets to before the next one's turn
+#define COLUMNS (32 * CYCLE) // of a group before the next one's turn
+#define PART_BYTES (16 * BLOCK_BYTES / PARTS)
 #define ACCUMULATE 1
 #define BIAS 2
 #define EXPLICIT_VECTORS __attribute__((vec_type_hint(float16)))
@@ -38,7 +42,7 @@ __kernel void matmul_blocks(__global const uchar *w0_ND, ulong offset0, ulong st
                             __global float *y1_TN, ulong y_stride1, uint first1, uint N1,
                             __global const uchar *w2_ND, ulong offset2, ulong stride2, __global const float *bias2_N,
                             __global float *y2_TN, ulong y_stride2, uint first2, uint N2,
-                            __global const float *x_TD, uint T, uint D, uint groups_per_item, uint flags) {
+                            __global const uint *x_TPR, uint T, uint D, uint groups_per_item, uint flags) {
     uint item = get_global_id(0), rows_per_item = 16 * groups_per_item;
     __global const uchar *w_ND = w0_ND + offset0;
     __global const float *bias_N = bias0_N + first0;
@@ -59,46 +63,50 @@ __kernel void matmul_blocks(__global const uchar *w0_ND, ulong offset0, ulong st
     float sums[STREAMS * TILE_T * 16] __attribute__((aligned(64)));
     for (uint i = 0; i < STREAMS * TILE_T; i++) vstore16((float16)(0.0f), i, sums);
     for (uint d0 = 0; d0 < D; d0 += COLUMNS) {
-        uint parts = min((uint)COLUMNS, D - d0) / 32;
-        float totals[TILE_T][16]; // of x in each 16 columns
-        if (HAS_MINIMUM)
-            for (uint t = 0; t < TILE_T; t++)
-                for (uint i = 0; i < 2 * parts; i++)
-                    totals[t][i] = sum16(vload16(i, x_TD + (ulong)min(t, T - 1) * D + d0));
+        uint first_part = d0 / 32 % PARTS;
         for (uint g = 0; g < groups; g++) {
             __global const uchar *block = w_ND + g * stride + (ulong)(d0 / (32 * PARTS)) * (16 * BLOCK_BYTES);
             float16 a[TILE_T];
 #pragma unroll
             for (uint t = 0; t < TILE_T; t++) a[t] = vload16(g * TILE_T + t, sums);
-            for (uint i = 0; i < (PARTS == 1 ? 8 : 1) * 16 * BLOCK_BYTES; i += 64) PREFETCH(block + AHEAD + i);
-            for (uint p0 = 0; p0 < parts; p0 += CYCLE) {
 #pragma unroll
-                for (uint e = 0; e < CYCLE; e++) {
-                    uint16 q[16];
-                    float16 scale[HALVES], minimum[HALVES];
-                    decode_part(block, p0 + e, q, scale, minimum);
+            for (uint e = 0; e < CYCLE; e++) {
 #pragma unroll
-                    for (uint t = 0; t < TILE_T; t++) {
-                        __global const float *x = x_TD + (ulong)min(t, T - 1) * D + d0 + (p0 + e) * 32;
+                for (uint i = 0; i < PART_BYTES; i += 64)
+                    PREFETCH(block + (first_part + e) * PART_BYTES + AHEAD + i);
+                uint16 q[16];
+                float16 scale[HALVES], minimum[HALVES];
+                decode_part(block, first_part + e, q, scale, minimum);
 #pragma unroll
-                        for (uint h = 0; h < HALVES; h++) {
-                            float16 lo = 0.0f, hi = 0.0f;
+                for (uint t = 0; t < TILE_T; t++) {
+                    // Plus zero, which the compiler does not know: it would widen x before the loop over groups, and then
+                    // not find the instruction that multiplies pairs.
+                    __global const uint *x =
+                        x_TPR + ((ulong)min(t, T - 1) * (D / 32) + d0 / 32 + e) * RECORD + (g >> 31);
 #pragma unroll
-                            for (uint i = h * 16 / HALVES; i < (h + 1) * 16 / HALVES; i++) {
-                                uint d = i / 2 * 4 + i % 2;
-                                lo = MULTIPLY_ADD(LOW(q[i]), (float16)(x[d]), lo);
-                                hi = MULTIPLY_ADD(HIGH(q[i]), (float16)(x[d + 2]), hi);
-                            }
-                            a[t] = MULTIPLY_ADD(lo + hi, scale[h], a[t]);
-#if HAS_MINIMUM
-                            uint i = (p0 + e) * 2 + h;
-                            float total = HALVES == 2 ? totals[t][i] : totals[t][i] + totals[t][i + 1];
-                            a[t] = MULTIPLY_ADD(minimum[h], (float16)(total), a[t]);
-#endif
+                    for (uint h = 0; h < HALVES; h++) {
+                        int16 even = 0, odd = 0;
+#pragma unroll
+                        for (uint i = h * 16 / HALVES; i < (h + 1) * 16 / HALVES; i += 2) {
+                            even = dot_pairs(q[i], x[i], even);
+                            odd = dot_pairs(q[i + 1], x[i + 1], odd);
                         }
+                        float16 sum = convert_float16(even + odd);
+#if LEVELS == 2
+                        even = 0, odd = 0;
+#pragma unroll
+                        for (uint i = h * 16 / HALVES; i < (h + 1) * 16 / HALVES; i += 2) {
+                            even = dot_pairs(q[i], x[RECORD_REST + i], even);
+                            odd = dot_pairs(q[i + 1], x[RECORD_REST + i + 1], odd);
+                        }
+                        sum = MULTIPLY_ADD(convert_float16(even + odd), (float16)(1.0f / 65536.0f), sum);
+#endif
+                        a[t] = MULTIPLY_ADD(sum, scale[h] * as_float(x[RECORD_UNIT]), a[t]);
+#if HAS_MINIMUM
+                        a[t] = MULTIPLY_ADD(minimum[h], (float16)(as_float(x[RECORD_TOTALS(h)])), a[t]);
+#endif
                     }
                 }
-                if (PARTS == 1) block += 16 * BLOCK_BYTES;
             }
 #pragma unroll
             for (uint t = 0; t < TILE_T; t++) vstore16(a[t], g * TILE_T + t, sums);

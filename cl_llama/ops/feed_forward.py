@@ -6,7 +6,7 @@ import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray, Family
 from cl_llama.ops.elementwise import rmsnorm, swiglu
-from cl_llama.ops.matmul import Precision, choose, matmul, matmul_each, work
+from cl_llama.ops.matmul import Precision, choose, matmul, norm_matmul_each, work
 from cl_llama.ops.matmul_cpu import GemmCpu, GemvCpu, Norm, gated_gemm
 from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Product
 from cl_llama.ops.shapes import expect
@@ -77,9 +77,9 @@ def feed_forward(
             pair = [(gate, of_gate), (up, of_up)]
             method.launch_each(x_TD, pair, BIAS * (biases is not None), norm, gated=True)
     else:
-        h_TD = runtime.scratch("h", (T, D), np.float32)
-        rmsnorm(x_TD, norm.weight_D, norm.eps, h_TD, family=family)
         if paired and len(pairs) == 1 and isinstance(method, GemmCpu):
+            h_TD = runtime.scratch("h", (T, D), np.float32)
+            rmsnorm(x_TD, norm.weight_D, norm.eps, h_TD, family=family)
             packed = method.prepare(h_TD)
             if runtime.profiles:
                 runtime.announce(work(T, D, F, F, format=format))
@@ -93,7 +93,7 @@ def feed_forward(
             return
         up_TF = runtime.scratch("up", (T, F), np.float32)
         products = [gate, Product(network.up, up_TF, network.up_bias)]
-        matmul_each(h_TD, products, family=family, precision=precision)
+        norm_matmul_each(x_TD, norm, products, family=family, precision=precision)
         swiglu(gate_TF, up_TF, family=family)
     matmul(
         gate_TF,

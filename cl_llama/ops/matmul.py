@@ -12,7 +12,7 @@ from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.opencl.tuning import Parameter, value
 from cl_llama.ops import matmul_amx
 from cl_llama.ops.elementwise import rmsnorm
-from cl_llama.ops.matmul_blocks_cpu import BLOCK_ROWS, BlocksCpu
+from cl_llama.ops.matmul_blocks_cpu import BLOCK_ROWS, BlocksCpu, GemmBlocksCpu
 from cl_llama.ops.matmul_cpu import (
     MATRICES,
     MOST_FEW_ROWS,
@@ -107,10 +107,7 @@ def matmul_each(
         _check(x_TD, product, family)
     if T == 0:
         return
-    exact = any(product.exact for product in products)
-    for format in dict.fromkeys(product.weight.format for product in products):
-        alike = [product for product in products if product.weight.format == format]
-        method = choose(x_TD.runtime, family, precision, T, exact, format)
+    for method, alike in _by_method(x_TD, products, family, precision):
         if isinstance(method, GemvCpu | BlocksCpu):
             _gemv_each(method, x_TD, alike, accumulate=accumulate)
             continue
@@ -119,7 +116,7 @@ def matmul_each(
             flags = ACCUMULATE * accumulate | BIAS * (product.bias_N is not None)
             for segment in product.weight.segments:
                 if x.runtime.profiles:
-                    x.runtime.announce(work(T, D, segment.rows, format=format))
+                    x.runtime.announce(work(T, D, segment.rows, format=product.weight.format))
                 method.launch(x, segment, product, (T, segment.rows, D), flags)
 
 
@@ -136,14 +133,32 @@ def norm_matmul_each(
     family = family or x_TD.runtime.family
     for product in products:
         _check(x_TD, product, family)
-    if T and all(product.weight.format == "f16" for product in products):
-        method = choose(x_TD.runtime, family, precision, T)
-        if isinstance(method, GemvCpu):
-            _gemv_each(method, x_TD, products, norm=norm)
-            return
+    if T == 0:
+        return
+    methods = _by_method(x_TD, products, family, precision)
+    if all(isinstance(method, GemvCpu | BlocksCpu) and method.norms for method, _ in methods):
+        for method, alike in methods:
+            assert isinstance(method, GemvCpu | BlocksCpu)
+            _gemv_each(method, x_TD, alike, norm=norm)
+        return
     h_TD = x_TD.runtime.scratch("h", x_TD.shape, np.float32)
     rmsnorm(x_TD, norm.weight_D, norm.eps, h_TD, family=family)
     matmul_each(h_TD, products, family=family, precision=precision)
+
+
+def _by_method(
+    x_TD: DeviceArray, products: Sequence[Product], family: Family, precision: Precision
+) -> list[tuple[Method | GemvCpu | BlocksCpu, list[Product]]]:
+    """Products of one format together, and how they are computed."""
+    exact = any(product.exact for product in products)
+    by_format: dict[str, list[Product]] = {}
+    for product in products:
+        by_format.setdefault(product.weight.format, []).append(product)
+    T, _ = x_TD.shape
+    return [
+        (choose(x_TD.runtime, family, precision, T, exact, format), alike)
+        for format, alike in by_format.items()
+    ]
 
 
 def _check(x_TD: DeviceArray, product: Product, family: Family) -> None:
@@ -166,6 +181,7 @@ def _gemv_each(
     """Several matrices a launch, all of a format; with a bias and without they go separately."""
     runtime = x_TD.runtime
     format = products[0].weight.format
+    x = method.prepare(x_TD, norm) if isinstance(method, BlocksCpu) else x_TD
     for biased in (False, True):
         matrices = [
             (product, segment)
@@ -180,9 +196,9 @@ def _gemv_each(
                 runtime.announce(work(*x_TD.shape, *rows, format=format))
             flags = ACCUMULATE * accumulate | BIAS * biased
             if isinstance(method, BlocksCpu):
-                method.launch_each(x_TD, group, flags)
+                method.launch_each(x, x_TD.shape, group, flags)
             else:
-                method.launch_each(x_TD, group, flags, norm)
+                method.launch_each(x, group, flags, norm)
 
 
 def work(T: int, D: int, *rows: int, format: str = "f16") -> Work:
@@ -206,7 +222,10 @@ def choose(
     exact: by a product that asks it.
     """
     if family == "cpu" and format != "f16":
-        return BlocksCpu() if T <= BLOCK_ROWS else GemmCpu()
+        integers = precision == "fast"
+        if T <= BLOCK_ROWS:
+            return BlocksCpu(levels=1 if integers else 2)
+        return GemmBlocksCpu() if integers else GemmCpu()
     if family == "cpu":
         tuning = runtime.tuning
         if runtime.matrix_unit == "amx" and value(tuning, _AMX_ROWS) <= T:

@@ -1,39 +1,64 @@
 """Products with quantised weight matrices on the host's cores."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray
 from cl_llama.ops.block_layout import LANES
-from cl_llama.ops.matmul_cpu import GEMV_MATRIX, MATRICES
-from cl_llama.ops.matmul_method import Product
+from cl_llama.ops.matmul_cpu import GEMV_MATRIX, MATRICES, Norm
+from cl_llama.ops.matmul_method import ARGUMENTS, NORM, Method, Product, arguments
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
 
-BLOCK_ROWS = 8
+BLOCK_ROWS = 4
 """Most rows of activations that `BlocksCpu` takes."""
 _STREAMS = 8
 _ITEMS_PER_UNIT = 8
 
 
+_GEMM_TOKENS, _GEMM_WEIGHT_ROWS = 192, 32
+"""Rows of activations, and of weights, of a work-item of `GemmBlocksCpu`."""
+
+
+@dataclass(frozen=True)
 class BlocksCpu:
-    """A few rows of activations: blocks stream past them once. Takes them as they are."""
+    """A few rows of activations: blocks stream past them once.
+
+    Attributes:
+        levels: activations are rounded to 16 bits or, 2, to 32, 32 columns sharing a unit.
+    """
+
+    levels: int
+    norms = True
+    """Whether the rows' norm comes at no cost."""
+
+    def prepare(self, x_TD: DeviceArray, norm: Norm | None = None) -> DeviceArray:
+        """What `launch_each` takes for f32 [T, D], or for the rows' norm: records."""
+        return pack_columns(x_TD, self.levels, norm)
 
     def launch_each(
-        self, x_TD: DeviceArray, matrices: Sequence[tuple[Product, Segment]], flags: int
+        self,
+        x: DeviceArray,
+        shape: tuple[int, ...],
+        matrices: Sequence[tuple[Product, Segment]],
+        flags: int,
     ) -> None:
-        """Multiply by up to `MATRICES` matrices of one format in one launch.
+        """Multiply activations [T, D] by up to `MATRICES` matrices of one format in one launch.
 
         All of them have a bias, or none has.
         """
-        T, D = x_TD.shape
-        runtime = x_TD.runtime
+        T, D = shape
+        runtime = x.runtime
         kernel = runtime.kernel(
             "matmul_blocks_cpu.cl",
             "matmul_blocks",
             GEMV_MATRIX * MATRICES + "buuuu",
             FORMAT=matrices[0][0].weight.format.upper(),
+            LEVELS=self.levels,
             STREAMS=_STREAMS,
-            TILE_T=next(t for t in (1, 2, 4, BLOCK_ROWS) if t >= T),
+            TILE_T=next(t for t in (1, 2, BLOCK_ROWS) if t >= T),
         )
         groups = [ceil_div(segment.rows, LANES) for _, segment in matrices]
         # Items as large as leaves every core some.
@@ -49,4 +74,44 @@ class BlocksCpu:
         product, segment = matrices[0]
         absent = [segment.buffer, 0, 0, product.out_TN, product.out_TN, 0, 0, 0]
         values += absent * (MATRICES - len(matrices))
-        runtime.launch(kernel, (items,), (1,), *values, x_TD, T, D, per_item, flags)
+        runtime.launch(kernel, (items,), (1,), *values, x, T, D, per_item, flags)
+
+
+class GemmBlocksCpu(Method):
+    """Many rows of activations, rounded to 16 bits: weights become pairs of such numbers."""
+
+    def prepare(self, x_TD: DeviceArray) -> DeviceArray:
+        """Records."""
+        return pack_columns(x_TD, levels=1)
+
+    def launch(
+        self,
+        x: DeviceArray,
+        segment: Segment,
+        product: Product,
+        sizes: tuple[int, int, int],
+        flags: int,
+    ) -> None:
+        """Queue the kernel."""
+        T, N, _ = sizes
+        kernel = x.runtime.kernel(
+            "matmul_blocks_gemm_cpu.cl",
+            "matmul_blocks_gemm",
+            ARGUMENTS + "u",
+            FORMAT=product.weight.format.upper(),
+            TOKENS=_GEMM_TOKENS,
+        )
+        items = (ceil_div(N, _GEMM_WEIGHT_ROWS), ceil_div(T, _GEMM_TOKENS))
+        x.runtime.launch(kernel, items, (1, 1), *arguments(x, segment, product), *sizes, flags)
+
+
+def pack_columns(x_TD: DeviceArray, levels: int, norm: Norm | None = None) -> DeviceArray:
+    """Activations, or their rows' norm, as records of 32 columns, uint32 [T, D / 32, 20 or 36]."""
+    T, D = x_TD.shape
+    runtime = x_TD.runtime
+    packed = runtime.scratch("packed_columns", (T, D // 32, 4 + 16 * levels), np.uint32)
+    kernel = runtime.kernel("pack_columns_cpu.cl", "pack_columns", "bbfbuu", LEVELS=levels)
+    weight_D, eps = (x_TD, 0.0) if norm is None else (norm.weight_D, norm.eps)
+    flags = NORM * (norm is not None)
+    runtime.launch(kernel, (T,), (1,), x_TD, weight_D, eps, packed, D, flags)
+    return packed

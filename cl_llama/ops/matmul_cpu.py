@@ -100,6 +100,9 @@ class Norm:
 class GemvCpu:
     """A few rows of activations: the weights stream past them once. Takes them as they are."""
 
+    norms = True
+    """Whether the rows' norm comes at no cost."""
+
     def launch_each(
         self,
         x_TD: DeviceArray,
