@@ -1,7 +1,7 @@
-// Activations rounded to 16 or 32 bits in groups of 32 columns, for products of integers; CPU family.
+// Activations rounded to integers in groups of columns, for products of integers; CPU family.
 // Included; defines the functions that make and use them. OpenCL C 1.2 but for a vector of 32, which Clang has.
 //
-// A record of RECORD uint32 stands for 32 columns of a row: x[d] = unit * number[d], numbers within +-32767, and has
+// A record of RECORD uint32 stands for 32 columns of a row: x[d] = unit * number[d], numbers within +-LARGEST, and has
 //   16 pairs of numbers, pair 2 g those of columns 4 g and 4 g + 2 (low half, high half), pair 2 g + 1 of 4 g + 1, 4 g + 3
 //   unit, float32
 //   3 sums of x as it is rounded, float32: of the first 16 columns, of the others, of all
@@ -17,6 +17,10 @@
 
 #ifndef LEVELS
 #define LEVELS 1
+#endif
+
+#ifndef LARGEST
+#define LARGEST 32767
 #endif
 
 #define RECORD (4 + 16 * LEVELS)
@@ -53,10 +57,9 @@ inline void store_pairs(int16 a, int16 b, __global uint *pairs) {
     vstore8((as_uint8(b.s014589cd) & 0xFFFFu) | as_uint8(b.s2367abef) << 16, 1, pairs);
 }
 
-// The record of the 32 values lo, hi.
-inline void store_record(float16 lo, float16 hi, __global uint *record) {
-    float largest = max16(fmax(fabs(lo), fabs(hi)));
-    float unit = largest / 32767.0f, per_unit = largest > 0.0f ? 32767.0f / largest : 0.0f;
+// The record of the 32 values lo, hi, of which `largest` is at least the largest.
+inline void store_record(float16 lo, float16 hi, float largest, __global uint *record) {
+    float unit = largest / LARGEST, per_unit = largest > 0.0f ? LARGEST / largest : 0.0f;
     lo *= per_unit, hi *= per_unit;
     int16 a = convert_int16_rte(lo), b = convert_int16_rte(hi);
     float16 first = convert_float16(a), second = convert_float16(b);

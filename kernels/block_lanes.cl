@@ -79,6 +79,15 @@
 #endif
 #define HAS_MINIMUM (FORMAT != Q8_0 && FORMAT != IQ4_NL && FORMAT != IQ4_XS)
 
+// Numbers are within [LEAST, MOST].
+#if FORMAT == Q8_0 || FORMAT == IQ4_NL || FORMAT == IQ4_XS
+#define LEAST -128
+#define MOST 127
+#else
+#define LEAST 0
+#define MOST (FORMAT == Q2_K ? 3 : FORMAT == Q3_K ? 7 : FORMAT == Q6_K ? 63 : FORMAT == Q5_0 || FORMAT == Q5_1 || FORMAT == Q5_K ? 31 : 15)
+#endif
+
 // Parts after which the places of bits repeat: so many are unrolled.
 #if PARTS == 1
 #define CYCLE 1

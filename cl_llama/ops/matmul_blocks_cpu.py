@@ -18,8 +18,10 @@ _STREAMS = 8
 _ITEMS_PER_UNIT = 8
 
 
-_GEMM_TOKENS, _GEMM_WEIGHT_ROWS = 192, 32
+_GEMM_TOKENS, _GEMM_WEIGHT_ROWS = 512, 32
 """Rows of activations, and of weights, of a work-item of `GemmBlocksCpu`."""
+_GROUP = 4
+"""Groups of 32 columns that share a unit there."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,15 @@ class BlocksCpu:
 
 
 class GemmBlocksCpu(Method):
-    """Many rows of activations, rounded to 16 bits: weights become pairs of such numbers."""
+    """Many rows of activations: they and the weights are rounded to 13 bits, 128 columns a unit."""
 
     def prepare(self, x_TD: DeviceArray) -> DeviceArray:
-        """Records."""
-        return pack_columns(x_TD, levels=1)
+        """Records of 32 columns, uint32 [ceil(D / 128), T, 4, 20]."""
+        T, D = x_TD.shape
+        shape = (ceil_div(D, 32 * _GROUP), T, _GROUP, 20)
+        packed = x_TD.runtime.scratch("packed_columns", shape, np.uint32)
+        _pack(x_TD, packed, None, GROUP=_GROUP, LARGEST=4095)
+        return packed
 
     def launch(
         self,
@@ -108,10 +114,14 @@ class GemmBlocksCpu(Method):
 def pack_columns(x_TD: DeviceArray, levels: int, norm: Norm | None = None) -> DeviceArray:
     """Activations, or their rows' norm, as records of 32 columns, uint32 [T, D / 32, 20 or 36]."""
     T, D = x_TD.shape
-    runtime = x_TD.runtime
-    packed = runtime.scratch("packed_columns", (T, D // 32, 4 + 16 * levels), np.uint32)
-    kernel = runtime.kernel("pack_columns_cpu.cl", "pack_columns", "bbfbuu", LEVELS=levels)
+    packed = x_TD.runtime.scratch("packed_columns", (T, D // 32, 4 + 16 * levels), np.uint32)
+    _pack(x_TD, packed, norm, LEVELS=levels)
+    return packed
+
+
+def _pack(x_TD: DeviceArray, packed: DeviceArray, norm: Norm | None, **defines: int) -> None:
+    T, D = x_TD.shape
+    kernel = x_TD.runtime.kernel("pack_columns_cpu.cl", "pack_columns", "bbfbuuu", **defines)
     weight_D, eps = (x_TD, 0.0) if norm is None else (norm.weight_D, norm.eps)
     flags = NORM * (norm is not None)
-    runtime.launch(kernel, (T,), (1,), x_TD, weight_D, eps, packed, D, flags)
-    return packed
+    x_TD.runtime.launch(kernel, (T,), (1,), x_TD, weight_D, eps, packed, T, D, flags)

@@ -11,8 +11,10 @@ from tests.ops.block_source import random_matrix
 from tests.ops.guarded import Guarded, assert_close
 
 # Float32 sums; numbers and minima are summed apart, and are larger than what is left of them.
-# Activations of 16 bits are off by 2e-5 of what is usual in 32 columns.
+# Activations of 16 bits are off by 2e-5 of what is usual in 32 columns; of many rows, they and the
+# weights have 13 bits in 128.
 TOLERANCE: dict[ops.Precision, float] = {"high": 4e-5, "fast": 2e-4}
+MANY_TOLERANCE = 3e-3
 
 
 @pytest.fixture
@@ -51,8 +53,9 @@ def test_matmul(
         accumulate=True,
         precision=precision,
     )
+    tolerance = MANY_TOLERANCE if precision == "fast" and T > 4 else TOLERANCE[precision]
     expected = reference.matmul(x_TD, matrix.values, bias_N) + before_TN
-    assert_close(out.numpy(), expected, TOLERANCE[precision])
+    assert_close(out.numpy(), expected, tolerance)
 
 
 @pytest.mark.parametrize("format", FORMATS)
