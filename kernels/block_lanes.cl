@@ -91,9 +91,9 @@
 // Parts after which the places of bits repeat: so many are unrolled.
 #if PARTS == 1
 #define CYCLE 1
-#elif FORMAT == Q4_K
+#elif FORMAT == Q4_K || FORMAT == Q6_K
 #define CYCLE 2
-#elif FORMAT == Q2_K || FORMAT == Q6_K
+#elif FORMAT == Q2_K
 #define CYCLE 4
 #else
 #define CYCLE 8
@@ -208,12 +208,18 @@ inline void decode_part(__global const uchar *block, const uint part, uint16 *q,
     ONE_MORE_BIT(3, part, 4)
 #endif
 #elif FORMAT == Q6_K
-    EIGHT_WORDS(part / 4 * 16 + part % 2 * 8, part % 4 / 2 * 4, 15u)
+    // Eight pairs of numbers in three words: two and a part of a third in each.
 #pragma unroll
-    for (uint c = 0; c < 8; c++) {
-        uint16 w = WORD(32 + part / 4 * 8 + c) >> (part % 4 * 2);
-        q[2 * c] |= (w & 0x30003u) << 4;
-        q[2 * c + 1] |= (w >> 8 & 0x30003u) << 4;
+    for (uint i = 0; i < 16; i += 8) {
+        uint16 u = WORD(part * 6 + i / 8 * 3), v = WORD(part * 6 + i / 8 * 3 + 1), w = WORD(part * 6 + i / 8 * 3 + 2);
+        q[i] = u & 0x3F003Fu;
+        q[i + 1] = u >> 6 & 0x3F003Fu;
+        q[i + 2] = v & 0x3F003Fu;
+        q[i + 3] = v >> 6 & 0x3F003Fu;
+        q[i + 4] = w & 0x3F003Fu;
+        q[i + 5] = w >> 6 & 0x3F003Fu;
+        q[i + 6] = (u >> 12 & 0xF000Fu) | (w >> 8 & 0x300030u);
+        q[i + 7] = (v >> 12 & 0xF000Fu) | (w >> 10 & 0x300030u);
     }
     uint16 scales = WORD(48 + part / 2);
     float16 d = LAST_HALF(0);

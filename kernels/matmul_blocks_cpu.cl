@@ -9,8 +9,8 @@
 // x_TPR   uint32 in    [T, D / 32, RECORD], records of block_columns.cl of LEVELS; T <= TILE_T; D a multiple of the blocks'
 //                      elements
 // Global size (sum over the matrices of ceil(N / (16 * groups_per_item))), local size (1); groups_per_item <= STREAMS.
-// Accumulator: int32 within 32 columns (16, where a scale is that of 16), then float32; a lane for each row of w. A work-item reads STREAMS groups side
-// by side, COLUMNS of each in turn, and asks for them AHEAD of their use.
+// Accumulator: int32 within 32 columns (16, where a scale is that of 16), then float32; a lane for each row of w.
+// A work-item reads STREAMS groups side by side, COLUMNS of each in turn, and asks for them AHEAD of their use.
 
 #ifndef FORMAT
 #define FORMAT Q4_0

@@ -2,7 +2,7 @@
 //
 // w_ND    blocks in    [N, D], FORMAT, in the order of block_lanes.cl: the 16 rows from row n on, a multiple of 16, at
 //                      w + w_offset + n * w_stride (bytes); the last group is whole
-// x_CTPR  uint32 in    [ceil(D / 128), T, 4, 20], records of block_columns.cl: x rounded to 13 bits, 128 columns sharing a unit
+// x_CTPR  uint32 in    [ceil(D / 128), T, 4, 20], records of block_columns.cl: x rounded to 13 bits, a unit for 128 columns
 // bias_N  float32 in   row n of w at first + n, read when flags & 2
 // y_TN    float32 out  [T, y_stride], row n of w in column first + n; added to when flags & 1
 // Global size (ceil(N / 32), ceil(T / TOKENS)), local size (1, 1).
