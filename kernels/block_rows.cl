@@ -180,9 +180,9 @@ inline Group load_group(__global const uchar *row, uint d) {
     return group;
 }
 
-inline void store_group(Group group, __global float *p) {
-    vstore8(group.lo * group.scale + group.offset, 0, p);
-    vstore8(group.hi * group.scale + group.offset, 1, p);
+inline void store_group(Group group, float factor, __global float *p) {
+    vstore8((group.lo * group.scale + group.offset) * factor, 0, p);
+    vstore8((group.hi * group.scale + group.offset) * factor, 1, p);
 }
 #endif
 

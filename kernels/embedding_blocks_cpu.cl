@@ -1,4 +1,4 @@
-// x[t, d] = w[ids[t], d], quantised weights; CPU family: one work-item a row.
+// x[t, d] = w[ids[t], d] * scale, quantised weights; CPU family: one work-item a row.
 //
 // w_VD   blocks in     rows [first, first + rows) of [V, D], FORMAT, in the order of block_lanes.cl: the 16 rows that begin
 //                      with row v at w + w_offset + (v - first) * w_stride (bytes)
@@ -13,7 +13,7 @@
 #include "block_lanes.cl"
 
 __kernel void embedding(__global const uchar *w_VD, ulong w_offset, ulong w_stride, uint first, uint rows,
-                        __global const int *ids_T, __global float *x_TD, uint D) {
+                        __global const int *ids_T, __global float *x_TD, uint D, float scale) {
     uint t = get_global_id(0);
     uint v = (uint)ids_T[t] - first;
     if (v >= rows) return;
@@ -31,8 +31,8 @@ __kernel void embedding(__global const uchar *w_VD, ulong w_offset, ulong w_stri
 #endif
             vstore16(a, 0, low);
             vstore16(b, 0, high);
-            x[d + i / 2 * 4 + i % 2] = low[v % 16];
-            x[d + i / 2 * 4 + i % 2 + 2] = high[v % 16];
+            x[d + i / 2 * 4 + i % 2] = low[v % 16] * scale;
+            x[d + i / 2 * 4 + i % 2 + 2] = high[v % 16] * scale;
         }
     }
 }

@@ -83,17 +83,18 @@ def rope(x_THK, cos_sin_TP2, pairing):
     return y_THK
 
 
-def attention(q_THK, k_SGK, v_SGK, q_positions_T, window=None):
+def attention(q_THK, k_SGK, v_SGK, q_positions_T, window=None, scale=None):
     """Causal grouped-query attention over keys at positions 0 .. S-1: [T, H, K].
 
     The query at position p sees positions s <= p, and with a window only s > p - window. Query
-    head h reads key/value head h // (H / G). Scores are divided by sqrt(K).
+    head h reads key/value head h // (H / G). Scores are multiplied by `scale`, None is 1 / sqrt(K).
     """
     q_THK = np.asarray(q_THK, np.float64)
     group = q_THK.shape[1] // np.shape(k_SGK)[1]
     k_SHK = np.repeat(np.asarray(k_SGK, np.float64), group, axis=1)
     v_SHK = np.repeat(np.asarray(v_SGK, np.float64), group, axis=1)
-    scores_HTS = np.einsum("thk,shk->hts", q_THK, k_SHK) / np.sqrt(q_THK.shape[2])
+    scores_HTS = np.einsum("thk,shk->hts", q_THK, k_SHK)
+    scores_HTS = scores_HTS * (q_THK.shape[2] ** -0.5 if scale is None else scale)
     p_T1 = np.asarray(q_positions_T)[:, None]
     s_1S = np.arange(len(k_SHK))[None, :]
     visible_TS = s_1S <= p_T1
@@ -249,7 +250,7 @@ def llama_logits(config: ModelConfig, weights: Weights, ids_T, kept=f16):
     H, G, K = config.n_heads, config.n_kv_heads, config.head_dim
     positions_T = np.arange(len(ids_T))
     table_TP2 = cos_sin(config.rope, K, positions_T)
-    x_TD = embedding(ids_T, weights.embedding)
+    x_TD = embedding(ids_T, weights.embedding) * config.embedding_scale
     for w, window in zip(weights.layers, config.windows, strict=True):
         h_TD = rmsnorm(x_TD, w.attn_norm, config.norm_eps)
         q_THK = matmul(h_TD, w.q, w.q_bias).reshape(-1, H, K)
@@ -260,7 +261,9 @@ def llama_logits(config: ModelConfig, weights: Weights, ids_T, kept=f16):
             k_TGK = rmsnorm(k_TGK, w.k_norm, config.norm_eps)
         q_THK = rope(q_THK, table_TP2, config.rope.pairing)
         k_TGK = rope(k_TGK, table_TP2, config.rope.pairing)
-        a_THK = attention(q_THK, kept(k_TGK), kept(v_TGK), positions_T, window)
+        a_THK = attention(
+            q_THK, kept(k_TGK), kept(v_TGK), positions_T, window, config.attention_scale
+        )
         x_TD = x_TD + matmul(a_THK.reshape(-1, H * K), w.o, w.o_bias)
         h_TD = rmsnorm(x_TD, w.ffn_norm, config.norm_eps)
         h_TF = swiglu(matmul(h_TD, w.gate, w.gate_bias), matmul(h_TD, w.up, w.up_bias))

@@ -54,6 +54,7 @@ WEIGHT_STD = {  # others: 0.15
     "wte": 0.2,
     "wpe": 0.8,
 }
+GRANITE_RESIDUAL = 0.22
 LEAST_DISTINCT = 4  # ids in the continuation; one over and over would hide faults
 FLOAT32_NOISE = 3e-7  # of the RMS of K and V: how far float32 arithmetic is from float64
 MOST_SENSITIVE = 1e-5  # relative RMS of the logits' change when such noise flips roundings to f16
@@ -79,6 +80,19 @@ def with_other_pairing(config: ModelConfig, weights: Weights) -> tuple[ModelConf
     """The other format's channel pairs."""
     other = "adjacent" if config.rope.pairing == "half" else "half"
     return replace(config, rope=replace(config.rope, pairing=other)), weights
+
+
+def with_fields(**fields: Any) -> Ablation:
+    """Other hyperparameters."""
+    return lambda config, weights: (replace(config, **fields), weights)
+
+
+def without_residual_multiplier(
+    config: ModelConfig, weights: Weights
+) -> tuple[ModelConfig, Weights]:
+    """What Granite's layers add is added as it is."""
+    added = config.embedding_scale * GRANITE_RESIDUAL
+    return replace(config, embedding_scale=added), weights
 
 
 def without_windows(config: ModelConfig, weights: Weights) -> tuple[ModelConfig, Weights]:
@@ -417,6 +431,23 @@ FIXTURES_MADE = (
         ablations=GPT2_ABLATIONS,
         prefix="transformer.",
         greedy_steps=24,
+    ),
+    Fixture(
+        "granite",
+        hf_config(
+            "Granite",
+            tie_word_embeddings=True,
+            embedding_multiplier=12.0,
+            attention_multiplier=0.15,
+            residual_multiplier=GRANITE_RESIDUAL,
+            logits_scaling=8.0,
+        ),
+        ablations=(
+            with_fields(embedding_scale=1.0),
+            with_fields(attention_scale=None),
+            without_residual_multiplier,
+        ),
+        dtype=torch.bfloat16,
     ),
 )
 

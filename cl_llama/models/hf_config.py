@@ -4,11 +4,12 @@ Defaults of absent keys are those of the transformers classes, because save_pret
 what equals a default.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cl_llama.checkpoints import Checkpoint
 from cl_llama.models.config_values import ConfigValues
 from cl_llama.models.gpt2_config import gpt2_from_hf
+from cl_llama.models.hf_features import features_from_hf
 from cl_llama.models.hf_rope import rope_from_hf
 from cl_llama.models.model_config import ModelConfig
 
@@ -30,6 +31,7 @@ _FAMILIES = {
     "MistralForCausalLM": _Family("mistral", 131072, kv_heads=8, bos_id=1, eos_ids=(2,)),
     "Qwen2ForCausalLM": _Family("qwen2", 32768, kv_heads=32),
     "Qwen3ForCausalLM": _Family("qwen3", 32768, kv_heads=32, head_dim=128),
+    "GraniteForCausalLM": _Family("granite", 2048, bos_id=1, eos_ids=(2,)),
     "GPT2LMHeadModel": _Family("gpt2", 1024, bos_id=50256, eos_ids=(50256,)),
 }
 
@@ -70,9 +72,11 @@ def config_from_hf(checkpoint: Checkpoint) -> ModelConfig:
     else:
         n_kv_heads = family.kv_heads
     rope, max_seq_len = rope_from_hf(values, family.max_positions)
-    biased = family.architecture in ("llama", "qwen3") and values.flag("attention_bias", False)
+    biased = family.architecture in ("llama", "qwen3", "granite") and values.flag(
+        "attention_bias", False
+    )
     vocab_size = values.integer("vocab_size", most=2**24)
-    return ModelConfig(
+    config = ModelConfig(
         architecture=family.architecture,
         vocab_size=vocab_size,
         d_model=d_model,
@@ -87,13 +91,14 @@ def config_from_hf(checkpoint: Checkpoint) -> ModelConfig:
         tied_embeddings=_tied(checkpoint, values),
         qkv_bias=biased or family.architecture == "qwen2",
         o_bias=biased,
-        mlp_bias=family.architecture == "llama" and values.flag("mlp_bias", False),
+        mlp_bias=family.architecture in ("llama", "granite") and values.flag("mlp_bias", False),
         qk_norm=family.architecture == "qwen3",
         windows=_windows(values, family, n_layers),
         bos_id=bos_id,
         # An id that is not in the vocabulary can never be generated.
         eos_ids=tuple(i for i in eos_ids if i < vocab_size),
     )
+    return replace(config, **features_from_hf(values, config))
 
 
 def _family(values: ConfigValues) -> _Family:
@@ -132,8 +137,8 @@ def _tied(checkpoint: Checkpoint, values: ConfigValues) -> bool:
 
 
 def _windows(values: ConfigValues, family: _Family, n_layers: int) -> tuple[int | None, ...]:
-    """Llama has none; Mistral every layer; Qwen `layer_types`, else from `max_window_layers` up."""
-    if family.architecture == "llama":
+    """Llama and Granite have none; Mistral every layer; Qwen `layer_types`, else from `max_window_layers` up."""
+    if family.architecture in ("llama", "granite"):
         return (None,) * n_layers
     is_mistral = family.architecture == "mistral"
     window = None

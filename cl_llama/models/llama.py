@@ -43,7 +43,7 @@ class LlamaWeights:
 
 
 class Llama(Decoder):
-    """A Llama, Mistral or Qwen model on one device, with its paged cache."""
+    """A Llama, Mistral, Qwen or Granite model on one device, with its paged cache."""
 
     def __init__(
         self,
@@ -68,7 +68,13 @@ class Llama(Decoder):
         q, a = self._scratch("q", T, H * K), self._scratch("a", T, H * K)
         k, v = self._scratch("k", T, G * K), self._scratch("v", T, G * K)
 
-        ops.embedding(step.token_ids_T, self._weights.embedding, x_TD, family=family)
+        ops.embedding(
+            step.token_ids_T,
+            self._weights.embedding,
+            x_TD,
+            scale=config.embedding_scale,
+            family=family,
+        )
         layers = zip(self._weights.layers, self.caches, config.windows, strict=True)
         for w, cache, window in layers:
             ops.norm_matmul_each(
@@ -97,7 +103,15 @@ class Llama(Decoder):
                 cache,
                 adjacent=config.rope is not None and config.rope.pairing == "adjacent",
             )
-            ops.attention(q_THK, cache, step.attention, a_THK, window=window, precision=precision)
+            ops.attention(
+                q_THK,
+                cache,
+                step.attention,
+                a_THK,
+                window=window,
+                scale=config.attention_scale,
+                precision=precision,
+            )
             ops.matmul(a, w.o, x_TD, w.o_bias, accumulate=True, family=family, precision=precision)
 
             norm = ops.Norm(w.ffn_norm, eps)

@@ -14,7 +14,7 @@ class ModelConfig:
     """
 
     architecture: str
-    """"llama", "mistral", "qwen2", "qwen3" or "gpt2"."""
+    """"llama", "mistral", "qwen2", "qwen3", "granite" or "gpt2"."""
     vocab_size: int
     d_model: int
     n_layers: int
@@ -39,6 +39,12 @@ class ModelConfig:
     bos_id: int | None
     eos_ids: tuple[int, ...]
     """End tokens by the model's files; () leaves them to the tokenizer."""
+    embedding_scale: float = 1.0
+    """Times the embeddings, where they enter the first layer."""
+    attention_scale: float | None = None
+    """Times a query's product with a key; None: 1 / sqrt(K)."""
+    logits_scale: float = 1.0
+    """Times the logits: the final norm's weights carry it."""
 
     @property
     def hidden_matrices(self) -> int:

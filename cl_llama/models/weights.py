@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Self, TypeAlias
 
 from cl_llama.checkpoints import Checkpoint, HostTensor
+from cl_llama.checkpoints.adjusted import adjusted
 from cl_llama.models.gpt2_weights import Gpt2Tensors, map_gpt2_tensors
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.models.tensor_names import check_names
@@ -130,7 +131,7 @@ class LlamaTensors:
     """[V, D]"""
     layers: tuple[LayerTensors, ...]
     final_norm: HostTensor
-    """[D]"""
+    """[D]; times the scale of the logits."""
     output: HostTensor
     """[V, D]; the same object as `embedding` where they are tied."""
 
@@ -180,7 +181,7 @@ def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> ModelTensors:
     return LlamaTensors(
         embedding=top["embedding"],
         layers=tuple(layers),
-        final_norm=top["final_norm"],
+        final_norm=adjusted(top["final_norm"], scale=config.logits_scale),
         output=top["embedding" if config.tied_embeddings else "output"],
     )
 

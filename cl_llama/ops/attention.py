@@ -283,13 +283,15 @@ def attention(
     out_THK: DeviceArray,
     *,
     window: int | None = None,
+    scale: float | None = None,
     precision: Precision = "high",
 ) -> None:
     """Causal grouped-query attention of new tokens over their sequences' cached positions.
 
-    out[t, h] = softmax over s of (q[t, h] . k[s, g] / sqrt(K)) times v[s, g] with g = h / (H / G);
-    the token at position p sees s <= p, and s > p - window where a window is given. q and out are
-    f32 and different arrays; nothing of size T x S is stored. Under "fast", matrix units take
+    out[t, h] = softmax over s of (q[t, h] . k[s, g] * scale) times v[s, g] with g = h / (H / G);
+    scale is 1 / sqrt(K) where none is given. The token at position p sees s <= p, and s > p -
+    window where a window is given. q and out are f32 and different arrays; nothing of size T x S
+    is stored. Under "fast", matrix units take
     queries, keys, weights and values in one pass.
 
     Raises:
@@ -303,6 +305,7 @@ def attention(
     if cache.family != plan.family:
         raise ValueError(f"attention: cache for {cache.family}, plan for {plan.family} kernels")
     runtime = q_THK.runtime
+    scale = K**-0.5 if scale is None else scale
 
     def announce(spans: Sequence[tuple[int, int]]) -> None:
         if runtime.profiles:
@@ -334,7 +337,7 @@ def attention(
             G,
             plan.block_tables_BW.shape[1],
             window or 0,
-            K**-0.5,
+            scale,
         )
 
     inputs = (q_THK, cache.keys, cache.values, plan.block_tables_BW)
@@ -343,17 +346,19 @@ def attention(
             announce(plan.tile_spans)
             if attention_mma.suits(runtime, K):
                 attention_mma.attend_tiles(
-                    inputs, plan.portable.tiles, out_THK, window or 0, precision
+                    inputs, plan.portable.tiles, out_THK, window or 0, scale, precision
                 )
             else:
-                attention_portable.attend_tiles(inputs, plan.portable.tiles, out_THK, window or 0)
+                attention_portable.attend_tiles(
+                    inputs, plan.portable.tiles, out_THK, window or 0, scale
+                )
         if plan.portable.chunks is not None:
             announce(plan.few_spans)
-            attention_portable.attend_chunks(inputs, plan.portable, out_THK, window or 0)
+            attention_portable.attend_chunks(inputs, plan.portable, out_THK, window or 0, scale)
     if plan.tiles is not None:
         announce(plan.tile_spans)
         if attention_amx.suits(runtime, K):
-            attention_amx.attend_tiles(inputs, plan.tiles, out_THK, window or 0, precision)
+            attention_amx.attend_tiles(inputs, plan.tiles, out_THK, window or 0, scale, precision)
         else:
             tiles = plan.tiles.shape[0]
             launch(

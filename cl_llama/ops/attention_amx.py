@@ -40,6 +40,7 @@ def attend_tiles(
     tiles: DeviceArray,
     out_THK: DeviceArray,
     window: int,
+    scale: float,
     precision: Precision,
 ) -> None:
     """Queue the kernel for tiles of rows, int32 [tiles, 5], as it describes them.
@@ -60,7 +61,7 @@ def attend_tiles(
         BLOCK=block,
         ROWS=_most_rows(K),
     )
-    sizes = (H, G, tables.shape[1], window, K**-0.5)
+    sizes = (H, G, tables.shape[1], window, scale)
     runtime.launch(kernel, (tiles.shape[0], G), (1, 1), *inputs, tiles, out_THK, *sizes)
 
 

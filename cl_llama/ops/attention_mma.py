@@ -26,6 +26,7 @@ def attend_tiles(
     tiles: DeviceArray,
     out_THK: DeviceArray,
     window: int,
+    scale: float,
     precision: Precision,
     *,
     emulated: bool = False,
@@ -50,5 +51,5 @@ def attend_tiles(
         EMULATE=int(emulated),
     )
     items = (tiles.shape[0] * _THREADS, G)
-    sizes = (H, G, tables.shape[1], window, K**-0.5)
+    sizes = (H, G, tables.shape[1], window, scale)
     runtime.launch(kernel, items, (_THREADS, 1), *inputs, tiles, out_THK, *sizes)

@@ -92,12 +92,14 @@ def plan(
     return PortablePlan(*arrays)
 
 
-def attend_tiles(inputs: Inputs, tiles: DeviceArray, out_THK: DeviceArray, window: int) -> None:
+def attend_tiles(
+    inputs: Inputs, tiles: DeviceArray, out_THK: DeviceArray, window: int, scale: float
+) -> None:
     """Queue the kernel for sequences with several new tokens.
 
     `ops.attention` says what is computed, and checks the shapes.
     """
-    runtime, G, K, block, sizes = _sizes(inputs, window)
+    runtime, G, K, block, sizes = _sizes(inputs, window, scale)
     kernel = runtime.kernel(
         "attention_prefill.cl",
         "attention_prefill",
@@ -111,10 +113,12 @@ def attend_tiles(inputs: Inputs, tiles: DeviceArray, out_THK: DeviceArray, windo
     runtime.launch(kernel, items, (_GROUP, 1), *inputs, tiles, out_THK, *sizes)
 
 
-def attend_chunks(inputs: Inputs, plan: PortablePlan, out_THK: DeviceArray, window: int) -> None:
+def attend_chunks(
+    inputs: Inputs, plan: PortablePlan, out_THK: DeviceArray, window: int, scale: float
+) -> None:
     """Queue the kernels for sequences with one new token."""
     assert plan.chunks is not None
-    runtime, G, K, block, sizes = _sizes(inputs, window)
+    runtime, G, K, block, sizes = _sizes(inputs, window, scale)
     H = sizes[0]
     chunks, heads = plan.chunks.shape[0], _heads(runtime, H // G, K)
     group = value(runtime.tuning, tunable.CHUNK_GROUP)
@@ -141,13 +145,13 @@ def attend_chunks(inputs: Inputs, plan: PortablePlan, out_THK: DeviceArray, wind
 
 
 def _sizes(
-    inputs: Inputs, window: int
+    inputs: Inputs, window: int, scale: float
 ) -> tuple[Runtime, int, int, int, tuple[int, int, int, int, float]]:
     """The runtime, G, K, positions of a block, and the last arguments of the kernels."""
     q_THK, keys, _, tables = inputs
     _, H, K = q_THK.shape
     _, G, block, _ = keys.shape
-    return q_THK.runtime, G, K, block, (H, G, tables.shape[1], window, K**-0.5)
+    return q_THK.runtime, G, K, block, (H, G, tables.shape[1], window, scale)
 
 
 def _rows(runtime: Runtime, head_dim: int) -> int:

@@ -10,9 +10,14 @@ _CHUNK = 1024
 
 
 def embedding(
-    ids_T: DeviceArray, weight: Weight, out_TD: DeviceArray, *, family: Family | None = None
+    ids_T: DeviceArray,
+    weight: Weight,
+    out_TD: DeviceArray,
+    *,
+    scale: float = 1.0,
+    family: Family | None = None,
 ) -> None:
-    """out[t] = row ids[t] of weight [V, D], f16 or blocks; ids are int32, out f32.
+    """out[t] = row ids[t] of weight [V, D], f16 or blocks, * scale; ids are int32, out f32.
 
     An id outside [0, V) leaves its row of out as it is; callers check ids.
 
@@ -31,7 +36,7 @@ def embedding(
     per_item = 16 if blocks else 1
     for segment in weight.segments:
         defines = block_defines(weight, segment)
-        kernel = runtime.kernel(filename, "embedding", "blluubbu", **defines)
+        kernel = runtime.kernel(filename, "embedding", "blluubbuf", **defines)
         runtime.launch(
             kernel,
             (T,) if cpu else (ceil_div(D, per_item * GROUP) * GROUP, T),
@@ -44,6 +49,7 @@ def embedding(
             ids_T,
             out_TD,
             D,
+            scale,
         )
 
 

@@ -16,13 +16,14 @@ TOLERANCE = 2e-5
 
 @dataclass(frozen=True)
 class Case:
-    """New tokens and first position of each sequence; heads, key heads, head width, window."""
+    """New tokens and first position of each sequence; heads and their width, window, scale."""
 
     spans: tuple[tuple[int, int], ...]
     H: int = 4
     G: int = 2
     K: int = 16
     window: int | None = None
+    scale: float | None = None
 
 
 CASES = [
@@ -38,6 +39,7 @@ CASES = [
     Case(((1, 100), (1, 0), (1, 33)), H=8, G=1, K=128),
     Case(((1, 90),), window=16),
     Case(((1, 63),), window=1),
+    Case(((1, 63), (20, 7)), scale=0.05),
     Case(((50, 0),), window=20, K=48),
     Case(((9, 91), (1, 70)), H=6, G=2, window=33, K=64),
     Case(((20, 3),), H=2, G=1, K=256),
@@ -82,7 +84,7 @@ def test_attention(runtime: Runtime, family: Family, case: Case) -> None:
             values[table[s // ops.BLOCK], :, s % ops.BLOCK] = v_SGK[s]
         positions = np.arange(position, length)
         q = q_THK[token : token + count]
-        expected.append(reference.attention(q, k_SGK, v_SGK, positions, case.window))
+        expected.append(reference.attention(q, k_SGK, v_SGK, positions, case.window, case.scale))
         token += count
     plan = ops.plan_attention(
         runtime,
@@ -95,7 +97,8 @@ def test_attention(runtime: Runtime, family: Family, case: Case) -> None:
     )
     cache = ops.cache_from_numpy(runtime, keys, values, family=family)
     out = Guarded(runtime, np.full((T, H, K), np.nan, np.float32))
-    ops.attention(runtime.from_numpy(q_THK), cache, plan, out.array, window=case.window)
+    q = runtime.from_numpy(q_THK)
+    ops.attention(q, cache, plan, out.array, window=case.window, scale=case.scale)
     assert_close(out.numpy(), np.concatenate(expected), TOLERANCE)
 
 

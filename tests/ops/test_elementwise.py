@@ -26,8 +26,8 @@ def test_embedding(runtime: Runtime, family: Family, D: int, segment_rows: int) 
     )
     out = Guarded(runtime, np.full((len(ids_T), D), np.nan, np.float32))
     weight = ops.Weight(runtime, segments, 23, D)
-    ops.embedding(runtime.from_numpy(ids_T), weight, out.array, family=family)
-    np.testing.assert_array_equal(out.numpy(), w_VD[ids_T].astype(np.float32))
+    ops.embedding(runtime.from_numpy(ids_T), weight, out.array, scale=0.5, family=family)
+    np.testing.assert_array_equal(out.numpy(), w_VD[ids_T].astype(np.float32) / 2)
 
 
 @pytest.mark.parametrize("format", [pytest.param(f, id=f"portable-{f}") for f in FORMATS])
@@ -36,9 +36,9 @@ def test_embedding_of_blocks(runtime: Runtime, format: str) -> None:
     weight = place(runtime, format, blocks, segment_rows=7, offset=2)
     ids_T = np.array([0, 22, 7, 6, 7, 13, 14], np.int32)
     out = Guarded(runtime, np.full((len(ids_T), 768), np.nan, np.float32))
-    ops.embedding(runtime.from_numpy(ids_T), weight, out.array, family="portable")
+    ops.embedding(runtime.from_numpy(ids_T), weight, out.array, scale=0.5, family="portable")
     # A scale, a number and an offset of few bits each: one sum is rounded, or a product before it.
-    assert_close(out.numpy(), dequantize(format, blocks)[ids_T], 1e-6)
+    assert_close(out.numpy(), dequantize(format, blocks)[ids_T] / 2, 1e-6)
 
 
 @pytest.mark.parametrize("shape", [(1, 2), (1, 17), (3, 1031)])
