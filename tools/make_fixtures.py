@@ -54,7 +54,7 @@ WEIGHT_STD = {  # others: 0.15
     "wte": 0.2,
     "wpe": 0.8,
 }
-GRANITE_RESIDUAL = 0.22
+GRANITE_RESIDUAL = 0.8
 LEAST_DISTINCT = 4  # ids in the continuation; one over and over would hide faults
 FLOAT32_NOISE = 3e-7  # of the RMS of K and V: how far float32 arithmetic is from float64
 MOST_SENSITIVE = 1e-5  # relative RMS of the logits' change when such noise flips roundings to f16
@@ -436,9 +436,8 @@ FIXTURES_MADE = (
         "granite",
         hf_config(
             "Granite",
-            tie_word_embeddings=True,
-            embedding_multiplier=12.0,
-            attention_multiplier=0.15,
+            embedding_multiplier=1.5,
+            attention_multiplier=1.5,
             residual_multiplier=GRANITE_RESIDUAL,
             logits_scaling=8.0,
         ),

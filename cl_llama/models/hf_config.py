@@ -137,7 +137,7 @@ def _tied(checkpoint: Checkpoint, values: ConfigValues) -> bool:
 
 
 def _windows(values: ConfigValues, family: _Family, n_layers: int) -> tuple[int | None, ...]:
-    """Llama and Granite have none; Mistral every layer; Qwen `layer_types`, else from `max_window_layers` up."""
+    """Mistral has one in every layer; Qwen by `layer_types`, else from `max_window_layers` up."""
     if family.architecture in ("llama", "granite"):
         return (None,) * n_layers
     is_mistral = family.architecture == "mistral"

@@ -7,7 +7,7 @@ from cl_llama.models.model_config import ModelConfig
 
 
 def features_from_hf(values: ConfigValues, config: ModelConfig) -> dict[str, Any]:
-    """Fields of ModelConfig that differ from a Llama's, for the architecture; raises ConfigError."""
+    """Fields of ModelConfig that are not a Llama's; raises ConfigError."""
     if config.architecture == "granite":
         return _granite(values, config)
     return {}

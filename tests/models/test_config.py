@@ -132,6 +132,16 @@ def test_model_type_stands_in_for_architectures():
     assert read_hf("Mistral", architectures=None).architecture == "mistral"
 
 
+def test_granite():
+    """What layers add is taken as it is: the residual stream is divided by its multiplier."""
+    multipliers = {"embedding_multiplier": 12, "attention_multiplier": 0.02}
+    config = read_hf("Granite", residual_multiplier=0.5, logits_scaling=8, **multipliers)
+    assert (config.norm_eps, config.embedding_scale) == (4e-5, 24.0)
+    assert (config.attention_scale, config.logits_scale) == (0.02, 0.125)
+    with pytest.raises(ConfigError, match="residual_multiplier is 0; expected a number above 0"):
+        read_hf("Granite", residual_multiplier=0)
+
+
 def test_null_kv_heads_are_as_many_as_heads():
     assert read_hf("Mistral", num_key_value_heads=None).n_kv_heads == 32
 
