@@ -93,6 +93,10 @@ class NumpyLogits:
         self._used.append("logsumexp")
         return np.log(np.exp(self._logits_RV.astype(np.float64)).sum(axis=1)).astype(np.float32)
 
+    def at(self, ids_R: NDArray[np.int32]) -> NDArray[np.float32]:
+        self._used.append("at")
+        return np.take_along_axis(self._logits_RV, ids_R[:, None], axis=1)[:, 0]
+
     def numpy(self) -> NDArray[np.float32]:
         self._used.append("numpy")
         return self._logits_RV

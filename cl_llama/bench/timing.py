@@ -149,5 +149,8 @@ class _ZeroLogits:
     def logsumexp(self) -> NDArray[np.float32]:
         return np.full(self.rows, np.log(self._vocab_size), np.float32)
 
+    def at(self, ids_R: NDArray[np.int32]) -> NDArray[np.float32]:
+        return np.zeros(self.rows, np.float32)
+
     def numpy(self) -> NDArray[np.float32]:
         return np.zeros((self.rows, self._vocab_size), np.float32)

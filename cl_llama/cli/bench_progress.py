@@ -55,6 +55,11 @@ class BenchProgress:
         if self._bar is not None:
             self._bar.update(self._loading, completed=share)
 
+    def expect(self, steps: int) -> None:
+        """How often `step` will be called more than once, where that is known only now."""
+        if self._bar is not None:
+            self._bar.update(self._running, total=steps)
+
     def step(self, name: str) -> None:
         """The next step begins."""
         if self._bar is not None:

@@ -7,10 +7,17 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from cl_llama.cli import bench, cache, devices, doctor, generate, tune
+from cl_llama.cli import bench, cache, devices, doctor, generate, perplexity, tune
 from cl_llama.cli.generate_options import add_options, misuse
 
-COMMANDS = {"devices": devices, "bench": bench, "doctor": doctor, "tune": tune, "cache": cache}
+COMMANDS = {
+    "devices": devices,
+    "bench": bench,
+    "perplexity": perplexity,
+    "doctor": doctor,
+    "tune": tune,
+    "cache": cache,
+}
 
 _DESCRIPTION = """\
 Run Llama-family language models on any OpenCL device.

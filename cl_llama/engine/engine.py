@@ -11,6 +11,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from cl_llama.engine.job import Job, wanted_rows
 from cl_llama.engine.kv_cache import BlockPool
 from cl_llama.engine.params import SamplingParams
 from cl_llama.engine.request import FinishReason, Request
@@ -22,25 +26,6 @@ from cl_llama.models.batch import LOGITS_ROWS, STEP_TOKENS, Batch, Model
 
 MAX_BATCH = 32
 ALL_ROWS = LOGITS_ROWS - MAX_BATCH
-
-
-class _Job:
-    """What the engine keeps of a request while it is alive."""
-
-    def __init__(
-        self,
-        request: Request,
-        sampler: Sampler,
-        limit: int,
-        stop_when: Callable[[int], bool] | None,
-        wants_all_rows: bool,
-    ) -> None:
-        self.request = request
-        self.sampler = sampler
-        self.limit = limit
-        """Tokens to generate at most."""
-        self.stop_when = stop_when
-        self.sequence = CacheSequence(list(request.prompt_ids), wants_all_rows=wants_all_rows)
 
 
 class Engine:
@@ -75,10 +60,10 @@ class Engine:
             prefill_chunk=prefill_chunk,
             all_rows=all_rows,
         )
-        self._jobs: dict[CacheSequence, _Job] = {}
+        self._jobs: dict[CacheSequence, Job] = {}
         self._changed = threading.Condition()
         # Shared with callers, under the condition's lock:
-        self._inbox: deque[_Job] = deque()
+        self._inbox: deque[Job] = deque()
         self._attention = False
         self._closed = False
         self._failure: ClLlamaError | None = None
@@ -92,14 +77,17 @@ class Engine:
         logit_mask: LogitMask | None = None,
         stop_when: Callable[[int], bool] | None = None,
         prompt_logits: bool = False,
+        last_rows: int | None = None,
+        targets: Sequence[int] | None = None,
     ) -> Request:
         """Queue a prompt; from any thread. RequestError if it cannot be served.
 
         logit_mask: called before every choice with the ids generated so far, returns which tokens
         may come next. stop_when: called with every new token but an end token; True ends the text
         with it. Both run in the engine's thread: they must be quick, and one that raises ends its
-        request as an error. prompt_logits: deliver the logits after every prompt token and generate
-        nothing.
+        request as an error. prompt_logits: deliver the logits after every prompt token, or after
+        the last `last_rows` tokens, and generate nothing. targets: instead of these, deliver the
+        log-probabilities of the targets, each after one of the prompt's last tokens.
         """
         params = params or SamplingParams()
         ids = self.check_prompt(prompt_ids)
@@ -110,15 +98,18 @@ class Engine:
         request = Request(
             ids, params, self.end_ids if stop_ids is None else frozenset(stop_ids), self._wake
         )
+        for token_id in targets or ():
+            self._check_id(token_id, "targets")
+        rows = wanted_rows(len(ids), prompt_logits, last_rows, targets)
         limit = self.max_seq_len - len(ids)
         if params.max_new_tokens is not None:
             limit = min(limit, params.max_new_tokens)
         sampler = Sampler(params, ids, self.model.config.vocab_size, logit_mask)
-        job = _Job(request, sampler, limit, stop_when, prompt_logits)
+        job = Job(request, sampler, limit, stop_when, rows, targets)
         with self._changed:
             if self._closed:
                 raise self._failure or RequestError("submit: the engine is closed")
-            if limit == 0 and not prompt_logits:
+            if rows == 0 or (limit == 0 and rows is None):
                 request.finish("length")
                 return request
             self._inbox.append(job)
@@ -172,8 +163,15 @@ class Engine:
             logits = self.model.forward(batch)
             rows = None
             if batch.logits_rows:
-                whole = len(samplers) < batch.logits_rows
-                rows = StepLogits(logits, samplers, whole=whole)
+                scored = any(self._jobs[c.sequence].is_scored for c in chunks if c.logits == "all")
+                rows = StepLogits(
+                    logits,
+                    samplers,
+                    whole=any(
+                        c.logits == "all" and not self._jobs[c.sequence].is_scored for c in chunks
+                    ),
+                    targets_R=self._targets(chunks, batch) if scored else None,
+                )
         except Exception as error:
             self._fail_step(chunks, error)
             return
@@ -189,7 +187,7 @@ class Engine:
                 self._deliver_rows(job, chunk, rows, row)
             row += part.logits_rows
 
-    def _generate(self, job: _Job, rows: StepLogits, row: int) -> None:
+    def _generate(self, job: Job, rows: StepLogits, row: int) -> None:
         """Choose the job's next token from its row and hand it over."""
         try:
             choice = rows.choose(row, job.sampler)
@@ -202,7 +200,7 @@ class Engine:
             self._forget(job)
         job.request.deliver(choice, reason)
 
-    def _ending(self, job: _Job, token_id: int) -> FinishReason | None:
+    def _ending(self, job: Job, token_id: int) -> FinishReason | None:
         """Why the text ends with this token, its sampler's latest; None if it goes on."""
         if token_id in job.request.stop_ids:
             return "stop"
@@ -213,15 +211,25 @@ class Engine:
             raise RequestError(f"stop_when raised {type(error).__name__}: {error}") from error
         return "length" if len(job.sampler.generated) == job.limit else None
 
-    def _deliver_rows(self, job: _Job, chunk: Chunk, rows: StepLogits, row: int) -> None:
-        """Hand over the chunk's rows, but for those that a run before a preemption delivered."""
+    def _deliver_rows(self, job: Job, chunk: Chunk, rows: StepLogits, row: int) -> None:
+        """Hand over the chunk's rows, or the log-probabilities of its targets."""
         sequence = job.sequence
         end = chunk.start + chunk.count
-        known = max(0, sequence.delivered - chunk.start)
-        job.request.deliver_prompt_logits(rows.rows(row + known, row + chunk.count))
+        wanted = rows.logprobs if job.is_scored else rows.rows
+        job.request.deliver_prompt_rows(wanted(row, row + chunk.count))
         sequence.delivered = end
         if end == len(sequence.tokens):
             self._drop(job, "length")
+
+    def _targets(self, chunks: list[Chunk], batch: Batch) -> NDArray[np.int32]:
+        """int32 [R]: the token that is scored by each row of the step's logits; 0 for none."""
+        rows = [
+            self._jobs[chunk.sequence].targets(chunk)
+            if chunk.logits == "all" and self._jobs[chunk.sequence].is_scored
+            else np.zeros(part.logits_rows, np.int32)
+            for chunk, part in zip(chunks, batch.slices, strict=True)
+        ]
+        return np.concatenate(rows)
 
     def _fail_step(self, chunks: list[Chunk], cause: Exception) -> None:
         """End the step's requests with the error; the others are computed anew."""
@@ -230,12 +238,12 @@ class Engine:
             self._drop(self._jobs[chunk.sequence], "error", error)
         self._scheduler.restart()
 
-    def _drop(self, job: _Job, reason: FinishReason, error: ClLlamaError | None = None) -> None:
+    def _drop(self, job: Job, reason: FinishReason, error: ClLlamaError | None = None) -> None:
         """End a job without another token."""
         self._forget(job)
         job.request.finish(reason, error)
 
-    def _forget(self, job: _Job) -> None:
+    def _forget(self, job: Job) -> None:
         self._scheduler.remove(job.sequence)
         del self._jobs[job.sequence]
 

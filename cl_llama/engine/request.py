@@ -82,7 +82,7 @@ class Request:
         self._wake_engine = wake_engine
         self._changed = threading.Condition()
         self._events: list[TokenEvent] = []
-        self._prompt_logits: deque[NDArray[np.float32]] = deque()
+        self._prompt_rows: deque[NDArray[np.float32]] = deque()
         self._finish_reason: FinishReason | None = None
         self._error: ClLlamaError | None = None
         self._cached_tokens = 0
@@ -117,15 +117,14 @@ class Request:
 
         For a request submitted with `prompt_logits=True`; each array is handed out once.
         """
-        while True:
-            with self._changed:
-                while not self._prompt_logits and self._finish_reason is None:
-                    self._changed.wait()
-                if not self._prompt_logits:
-                    self._raise_error()
-                    return
-                rows = self._prompt_logits.popleft()
-            yield rows
+        return self._take_rows()
+
+    def prompt_logprobs(self) -> Iterator[NDArray[np.float32]]:
+        """The targets' log-probabilities, in order, as float32 [n] for some n each.
+
+        For a request submitted with `targets`; each array is handed out once.
+        """
+        return self._take_rows()
 
     def result(self) -> Result:
         """Wait for the end; raises the request's error if it ends with one."""
@@ -176,10 +175,10 @@ class Request:
             self._finish_reason = finish_reason
             self._changed.notify_all()
 
-    def deliver_prompt_logits(self, logits_NV: NDArray[np.float32]) -> None:
-        """The engine has the logits of the next N prompt tokens."""
+    def deliver_prompt_rows(self, rows: NDArray[np.float32]) -> None:
+        """The engine has what was asked for after the next prompt tokens."""
         with self._changed:
-            self._prompt_logits.append(logits_NV)
+            self._prompt_rows.append(rows)
             self._changed.notify_all()
 
     def finish(self, reason: FinishReason, error: ClLlamaError | None = None) -> None:
@@ -188,6 +187,17 @@ class Request:
             self._finish_reason = reason
             self._error = error
             self._changed.notify_all()
+
+    def _take_rows(self) -> Iterator[NDArray[np.float32]]:
+        while True:
+            with self._changed:
+                while not self._prompt_rows and self._finish_reason is None:
+                    self._changed.wait()
+                if not self._prompt_rows:
+                    self._raise_error()
+                    return
+                rows = self._prompt_rows.popleft()
+            yield rows
 
     def _raise_error(self) -> None:
         if self._error is not None:

@@ -33,7 +33,8 @@ class Sequence:
     computed: int = 0
     """Positions in the cache."""
     delivered: int = 0
-    """Positions whose logits were handed over, for `wants_all_rows`; the engine counts them."""
+    """Positions whose logits were handed over, for `wants_all_rows`, or are not wanted; the engine
+    counts them."""
     table: BlockTable | None = None
     """Its cache blocks while it runs."""
     reused_tokens: int = 0
@@ -79,8 +80,8 @@ class Scheduler:
     ) -> None:
         """At most `max_batch` sequences run at once and `step_tokens` >= max_batch tokens a step.
 
-        A sequence gets at most `prefill_chunk` tokens a step; sequences that want all rows of
-        logits get at most `all_rows` together, because V logits per token need memory.
+        A sequence gets at most `prefill_chunk` tokens a step; of the logits that are wanted after
+        every token a step gives at most `all_rows`, because V logits per token need memory.
         """
         self.pool = pool
         self.waiting: deque[Sequence] = deque()
@@ -119,7 +120,7 @@ class Scheduler:
             if count:
                 chunks.append(_chunk(sequence, count))
                 tokens -= count
-                rows -= count if sequence.wants_all_rows else 0
+                rows -= count if chunks[-1].logits == "all" else 0
 
         position = 0
         while position < len(self.running):
@@ -164,7 +165,8 @@ class Scheduler:
         """How many of the sequence's tokens the rest of a step can take."""
         count = min(len(sequence.tokens) - sequence.computed, self._prefill_chunk, tokens)
         if sequence.wants_all_rows:
-            count = min(count, rows)
+            known = sequence.delivered - sequence.computed
+            count = min(count, known if known > 0 else rows)
         return count
 
     def _grow(self, sequence: Sequence) -> bool:

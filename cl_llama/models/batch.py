@@ -77,6 +77,9 @@ class Logits(Protocol):
     def logsumexp(self) -> NDArray[np.float32]:
         """float32 [R]: log of the sum of exp over each row."""
 
+    def at(self, ids_R: NDArray[np.int32]) -> NDArray[np.float32]:
+        """float32 [R]: each row's logit of one id, which is in the vocabulary."""
+
     def numpy(self) -> NDArray[np.float32]:
         """float32 [R, V], copied to the host."""
 

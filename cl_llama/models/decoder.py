@@ -167,6 +167,10 @@ class DeviceLogits:
         self._check(totals_R)
         return totals_R
 
+    def at(self, ids_R: NDArray[np.int32]) -> NDArray[np.float32]:
+        """float32 [R]: each row's logit of one id."""
+        return ops.pick(self._logits_RV, ids_R)
+
     def numpy(self) -> NDArray[np.float32]:
         """float32 [R, V], copied to the host."""
         logits_RV: NDArray[np.float32] = self._logits_RV.numpy()

@@ -27,7 +27,7 @@ from cl_llama.ops.matmul_cpu import Norm, matmul_scratch_bytes
 from cl_llama.ops.matmul_method import Product
 from cl_llama.ops.parameters import ALL_PARAMETERS, parameters
 from cl_llama.ops.random import fill_random, random_values
-from cl_llama.ops.selection import MAX_TOP_K, argmax, softmax, top_k
+from cl_llama.ops.selection import MAX_TOP_K, argmax, pick, softmax, top_k
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment, Weight, as_f16, upload_matrix, upload_vector
 
@@ -63,6 +63,7 @@ __all__ = [
     "matmul_scratch_bytes",
     "norm_matmul_each",
     "parameters",
+    "pick",
     "plan_attention",
     "random_values",
     "rmsnorm",

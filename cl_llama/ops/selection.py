@@ -1,4 +1,4 @@
-"""What is asked of logits: the largest, the k largest, probabilities."""
+"""What is asked of logits: the largest, the k largest, certain ones, probabilities."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,25 @@ def _select(
     if R:
         runtime.read((ids.buffer, found_ids_Rk), (values.buffer, found_Rk))
     return found_ids_Rk, found_Rk
+
+
+def pick(logits_RV: DeviceArray, ids_R: NDArray[np.int32]) -> NDArray[np.float32]:
+    """The value of each row at its id, [R].
+
+    Raises:
+        ValueError: an id is not in [0, V), or they are not R.
+    """
+    runtime = logits_RV.runtime
+    R, V = logits_RV.shape
+    if ids_R.shape != (R,) or not ((ids_R >= 0) & (ids_R < V)).all():
+        raise ValueError(f"pick: expected {R} ids from 0 to {V - 1}, got {ids_R!r:.80}")
+    picked = runtime.scratch("picked", (R,), np.float32)
+    kernel = runtime.kernel("pick.cl", "pick", "bbbuu")
+    items = (ceil_div(R, _GROUP) * _GROUP,)
+    ids = runtime.from_numpy(ids_R.astype(np.int32))
+    runtime.launch(kernel, items, (_GROUP,), logits_RV, ids, picked, R, V)
+    picked_R: NDArray[np.float32] = picked.numpy()
+    return picked_R
 
 
 def softmax(

@@ -286,8 +286,46 @@ def test_prompt_logits_recomputed_in_other_chunks_come_once(start):
     request = engine.submit(prompt, prompt_logits=True)
     gate.open.set()
     chunks = list(request.prompt_logits())
-    assert [len(chunk) for chunk in chunks] == [3, 2, 5, 5, 5]  # the second: 5 without the first 3
+    assert [len(chunk) for chunk in chunks] == [3, 5, 5, 5, 2]  # the first 3 only once
     np.testing.assert_array_equal(np.concatenate(chunks), expected_logits(prompt))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 6, 11, 23])
+def test_logits_of_the_last_tokens(start, rows: int):
+    prompt = [(5 * i) % 40 for i in range(23)]
+    request = start().submit(prompt, prompt_logits=True, last_rows=rows)
+    chunks = [np.empty((0, 40), np.float32), *request.prompt_logits()]
+    np.testing.assert_array_equal(np.concatenate(chunks), expected_logits(prompt)[23 - rows :])
+    assert request.finish_reason == "length"
+
+
+@pytest.mark.parametrize("beside", ["nothing", "greedy", "logits"])
+def test_log_probabilities_of_targets(start, beside: str):
+    model = PagedModel()
+    engine = start(model)
+    prompts = [[(3 * i + j) % 40 for i in range(21)] for j in range(3)]
+    targets = [[(7 * i + j) % 40 for i in range(13 + j)] for j in range(3)]
+    if beside == "greedy":
+        text = engine.submit([4, 2], greedy(9))
+    elif beside == "logits":
+        engine.submit(prompts[0], prompt_logits=True)
+    requests = [engine.submit(p, targets=t) for p, t in zip(prompts, targets, strict=True)]
+    for prompt, target, request in zip(prompts, targets, requests, strict=True):
+        logits = expected_logits(prompt)[-len(target) :].astype(np.float64)
+        expected = logits[np.arange(len(target)), target] - np.log(np.exp(logits).sum(axis=1))
+        found = np.concatenate(list(request.prompt_logprobs()))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    if beside == "greedy":
+        assert text.result().token_ids == expected_greedy([4, 2], 9)
+    assert ("numpy" in model.used) == (beside == "logits")
+
+
+def test_targets_that_cannot_be(start):
+    engine = start()
+    with pytest.raises(RequestError, match="targets: token id 40 is not in the vocabulary"):
+        engine.submit([1, 2], targets=[40])
+    with pytest.raises(RequestError, match="3 rows are asked of a prompt of 2 tokens"):
+        engine.submit([1, 2], targets=[1, 2, 3])
 
 
 def test_prompt_logits_may_fill_the_context(start):

@@ -112,6 +112,16 @@ def test_all_rows_come_once_and_few_at_a_time():
     assert shapes(run(s)) == [(8, 2, "all")]
 
 
+def test_rows_that_are_not_wanted_do_not_count():
+    s = scheduler()
+    s.add(Sequence(list(range(14)), wants_all_rows=True, delivered=9))
+    assert shapes(run(s)) == [(0, 8, "none")]
+    s.add(Sequence(list(range(5)), wants_all_rows=True))
+    assert shapes(run(s)) == [(8, 1, "none"), (0, 4, "all")]
+    assert shapes(run(s)) == [(9, 4, "all")]
+    assert shapes(run(s)) == [(13, 1, "all"), (4, 1, "all")]
+
+
 def test_restart_forgets_the_cache_and_loses_nobody():
     s = scheduler()
     first, second = Sequence(list(range(9))), Sequence(list(range(9)))
@@ -143,7 +153,7 @@ def test_random_load_ends_with_every_token_computed(seed: int):
         chunks = s.schedule()
         assert bool(chunks) == bool(left)
         assert sum(chunk.count for chunk in chunks) <= 9
-        assert sum(c.count for c in chunks if c.sequence.wants_all_rows) <= 4
+        assert sum(c.count for c in chunks if c.logits == "all") <= 4
         assert {chunk.sequence for chunk in chunks} == set(s.running)  # nobody starves
         s.advance(chunks)
         s.check()

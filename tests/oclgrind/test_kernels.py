@@ -34,7 +34,7 @@ FEW = (
     "test_embedding and 7-17 or (test_rmsnorm or test_layernorm) and True-17 or "
     "(test_swiglu or test_gelu or test_add) and shape1 or "
     "test_matmul and 33 and not (test_variants or 520) or "
-    "(argmax or softmax) and 17 or test_top_k and 7-17"
+    "(argmax or softmax or pick) and 17 or test_top_k and 7-17"
 )
 
 

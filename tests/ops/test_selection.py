@@ -1,4 +1,4 @@
-"""argmax, top-k and softmax of logits."""
+"""argmax, top-k, picked ones and softmax of logits."""
 
 import numpy as np
 import pytest
@@ -73,6 +73,21 @@ def test_softmax(runtime: Runtime, family: Family, V: int, in_place: bool) -> No
         assert_close(logits.numpy(), reference.softmax(logits_RV), 1e-5)
     else:
         np.testing.assert_array_equal(logits.numpy(), logits_RV)
+
+
+@pytest.mark.parametrize("V", VOCABULARIES)
+def test_pick(runtime: Runtime, V: int) -> None:
+    logits_RV = make_logits(67, V)
+    ids_R = np.random.default_rng(V).integers(0, V, 67, dtype=np.int32)
+    picked_R = ops.pick(runtime.from_numpy(logits_RV), ids_R)
+    np.testing.assert_array_equal(picked_R, logits_RV[np.arange(67), ids_R])
+
+
+def test_pick_out_of_range(runtime: Runtime) -> None:
+    logits = runtime.from_numpy(make_logits(2, 20))
+    for ids in ([0, 20], [-1, 0], [0]):
+        with pytest.raises(ValueError, match="pick: expected 2 ids from 0 to 19"):
+            ops.pick(logits, np.array(ids, np.int32))
 
 
 def test_top_k_out_of_range(runtime: Runtime) -> None:
