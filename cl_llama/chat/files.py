@@ -1,7 +1,8 @@
 """The templates that a model brings, and the spellings of special tokens that they use.
 
 As transformers has it: `chat_template.jinja` and `additional_chat_templates/NAME.jinja`, else the
-"chat_template" of tokenizer_config.json, which is a template or a list of named ones.
+"chat_template" of tokenizer_config.json, which is a template or a list of named ones. A GGUF file
+has "tokenizer.chat_template" in its metadata, and "tokenizer.chat_template.NAME" for others.
 """
 
 import json
@@ -14,6 +15,7 @@ from cl_llama.errors import ChatTemplateError
 
 DEFAULT = "default"
 """The name of a template that has no other."""
+_METADATA_KEY = "tokenizer.chat_template"
 _TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
 
 
@@ -44,6 +46,16 @@ def read_templates(folder: Path) -> ModelTemplates:
         where = f'{folder / "tokenizer_config.json"}: "chat_template"'
         templates = _named(config.get("chat_template"), where)
     return ModelTemplates(templates, tokens)
+
+
+def metadata_templates(metadata: Mapping[str, Any]) -> ModelTemplates:
+    """The templates in a GGUF file's metadata, if any; its special tokens are the tokenizer's."""
+    templates = {}
+    for key, value in metadata.items():
+        base, dot, name = key.partition(_METADATA_KEY)
+        if base == "" and dot and name[:1] in ("", ".") and isinstance(value, str):
+            templates[name.removeprefix(".") or DEFAULT] = value
+    return ModelTemplates(templates)
 
 
 def read_template(file: Path) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_llama.chat.choice import choose_templates
-from cl_llama.chat.files import ModelTemplates, read_templates
+from cl_llama.chat.files import ModelTemplates, metadata_templates, read_templates
 from cl_llama.chat.template import ChatTemplate
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def load_chat_template(
 ) -> ChatTemplate | None:
     """The template that `wanted` means (see `choose_templates`), else the model's own, if any.
 
-    The model's own lies beside its tokenizer or its weights; a Meta checkpoint, which never brings
-    one, gets Llama 2's or 3's by its tokenizer.
+    The model's own is in its GGUF file, or lies beside its tokenizer or its weights; a Meta
+    checkpoint, which never brings one, gets Llama 2's or 3's by its tokenizer.
 
     Raises ChatTemplateError for files that cannot be read, and where nothing is found.
     """
@@ -41,6 +41,10 @@ def load_chat_template(
 
 def _own_templates(checkpoint: "Checkpoint", tokenizer_path: Path) -> ModelTemplates:
     found = ModelTemplates()
+    if checkpoint.format == "gguf":
+        found = metadata_templates(checkpoint.config)
+        if found.templates or tokenizer_path in {file.path for file in checkpoint.files}:
+            return found
     for folder in _folders(tokenizer_path, checkpoint.path):
         here = read_templates(folder)
         found = ModelTemplates(here.templates, {**here.special_tokens, **found.special_tokens})

@@ -230,6 +230,6 @@ def _print(figures: dict[str, float]) -> None:
             continue
         error = figures.get(f"{name}_error")
         print(
-            f"{name.replace('_', ' ') + ':':{width}}{value:.6f}"
-            + ("" if error is None else f" ± {error:.6f}")
+            f"{name.replace('_', ' ') + ':':{width}}{value:.6g}"
+            + ("" if error is None else f" ± {error:.3g}")
         )

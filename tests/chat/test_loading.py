@@ -1,13 +1,14 @@
 """The template of a model that is being loaded: from its files, or by the kind of its tokenizer."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cl_llama.chat import load_chat_template
 from cl_llama.chat.builtin import BUILTIN
-from cl_llama.checkpoints import Checkpoint
+from cl_llama.checkpoints import Checkpoint, open_checkpoint
 from cl_llama.tokenizers import load_tokenizer
 from tests.tokenizers.small_files import sentencepiece_model, tiktoken_file
 
@@ -39,6 +40,26 @@ def test_a_meta_checkpoint_gets_a_built_in_one(tmp_path, tokenizer_file, name):
     assert load("T{{ 1 }}", checkpoint(tmp_path, "meta"), tokenizer_file)._templates == {
         "default": "T{{ 1 }}"
     }
+
+
+def test_a_gguf_file_has_them_in_its_metadata(tmp_path, tokenizer_file):
+    (tmp_path / "chat_template.jinja").write_text("of another model")
+    metadata = {
+        "tokenizer.chat_template": "T",
+        "tokenizer.chat_template.tool_use": "with tools",
+        "tokenizer.chat_templates": ["tool_use"],
+        "general.name": "tokenizer.chat_template",
+    }
+    model = replace(checkpoint(tmp_path / "model.gguf", "gguf"), config=metadata)
+    found = load(None, model, tokenizer_file)
+    assert found._templates == {"default": "T", "tool_use": "with tools"}
+    assert found._special_tokens == {"bos_token": "<s>", "eos_token": "</s>"}
+
+
+def test_a_gguf_file_without_them_is_a_base_model(shared_data):
+    path = shared_data("gguf/llama-2-tiny-random.gguf")
+    with open_checkpoint(path) as model:
+        assert load(None, model, model.tokenizer_path) is None
 
 
 def test_files_beside_the_tokenizer_come_before_those_beside_the_model(tmp_path, tokenizer_file):

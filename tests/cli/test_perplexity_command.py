@@ -45,7 +45,7 @@ def test_the_figures(perplexity, text, small_model):
     shown = perplexity("--file", text, "-c", 32)
     shown_figures = re.match(r"perplexity: +(\S+) ± (\S+)\n180 tokens in 12 windows", shown.out)
     assert float(shown_figures[1]) == pytest.approx(found["perplexity"], rel=1e-4)
-    assert float(shown_figures[2]) == pytest.approx(found["perplexity_error"], rel=1e-4)
+    assert float(shown_figures[2]) == pytest.approx(found["perplexity_error"], rel=1e-2)
     few = json.loads(perplexity("--file", text, "-c", 32, "--chunks", 2, "--json").out)
     assert (few["windows"], few["predicted_tokens"]) == (2, 30)
     strided = json.loads(perplexity("--file", text, "-c", 32, "--stride", 8, "--json").out)
