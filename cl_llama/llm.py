@@ -56,8 +56,7 @@ class Llama:
         """
         config = model.config
         _check_vocabulary(tokenizer, config)
-        if max_seq_len is not None and max_seq_len < 1:
-            raise RequestError(f"max_seq_len must be at least 1, got {max_seq_len}")
+        _check_length(max_seq_len, config)
         if end_ids is None:
             end_ids = config.eos_ids or (tokenizer.eos_ids if tokenizer is not None else ())
         self._tokenizer = tokenizer
@@ -128,6 +127,7 @@ class Llama:
                 tokenizer_file = tokenizer_path or checkpoint.tokenizer_path
                 tokenizer = None if tokenizer_file is None else load_tokenizer(tokenizer_file)
                 _check_vocabulary(tokenizer, config)
+                _check_length(max_seq_len, config)
                 template = None
                 if tokenizer is not None and tokenizer_file is not None:
                     wanted = None if chat_template is None else str(chat_template)
@@ -383,6 +383,18 @@ def _check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig) -> None:
         raise TokenizerError(
             f"the tokenizer has {tokenizer.vocab_size} tokens, the model only "
             f"{config.vocab_size}; is it another model's tokenizer?"
+        )
+
+
+def _check_length(max_seq_len: int | None, config: ModelConfig) -> None:
+    if max_seq_len is None:
+        return
+    if max_seq_len < 1:
+        raise RequestError(f"max_seq_len must be at least 1, got {max_seq_len}")
+    if config.rope is None and max_seq_len > config.max_seq_len:
+        raise RequestError(
+            f"max_seq_len is {max_seq_len}; this model has learned {config.max_seq_len} positions "
+            "and knows no others"
         )
 
 

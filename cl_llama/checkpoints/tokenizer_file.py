@@ -1,6 +1,7 @@
 """Where a model's tokenizer lies.
 
-Beside a Hugging Face model: `tokenizer.json`, `tokenizer.model`, `tokenizer.bin`, the first found.
+Beside a Hugging Face model: `tokenizer.json`, `tokenizer.model`, `tokenizer.bin`, `vocab.json`, the
+first found.
 Beside a Meta model: `tokenizer.model`, `tokenizer.json`, `tokenizer.bin`, there or else one folder
 up (LLaMA 1 has one tokenizer above the folders of its sizes). Beside a llama2.c file of vocabulary
 size V: `tokV.model`, `tokV.bin`, `tokenizer.model`, `tokenizer.bin`, then the only `tok*.model`,
@@ -10,7 +11,7 @@ then the only `tok*.bin`.
 from collections.abc import Sequence
 from pathlib import Path
 
-_HF_NAMES = ("tokenizer.json", "tokenizer.model", "tokenizer.bin")
+_HF_NAMES = ("tokenizer.json", "tokenizer.model", "tokenizer.bin", "vocab.json")
 _META_NAMES = ("tokenizer.model", "tokenizer.json", "tokenizer.bin")
 
 

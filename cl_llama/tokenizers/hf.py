@@ -123,7 +123,7 @@ def load_hf(data: bytes, path: Path) -> Tokenizer:
         inner.decode(inner.encode(_PROBE, add_special_tokens=False).ids)
         rules = byte_rules(_state(inner.decoder))
         bos_of_template = template_bos(_state(inner.post_processor))
-        vocabulary = _vocabulary(inner, bos_of_template, _config_beside(path))
+        vocabulary = _vocabulary(inner, bos_of_template, config_beside(path))
     except TokenizerError:
         raise
     except BaseException as error:
@@ -180,7 +180,7 @@ def _state(part: Any) -> Mapping[str, Any] | None:
     return state if isinstance(state, dict) else None
 
 
-def _config_beside(path: Path) -> Mapping[str, Any]:
+def config_beside(path: Path) -> Mapping[str, Any]:
     """tokenizer_config.json's entries over those of special_tokens_map.json, where they exist."""
     entries: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):

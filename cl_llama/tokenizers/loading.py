@@ -8,7 +8,7 @@ from cl_llama.checkpoints.gguf import find_gguf
 from cl_llama.errors import CheckpointError, TokenizerError
 from cl_llama.tokenizers.protocol import Tokenizer
 
-FOLDER_ORDER = ("tokenizer.json", "tokenizer.model", "tokenizer.bin")
+FOLDER_ORDER = ("tokenizer.json", "tokenizer.model", "tokenizer.bin", "vocab.json")
 
 _RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\s")
 
@@ -34,6 +34,10 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         ) from error
     # Only the library that this kind needs is imported: a start waits for it.
     if data.lstrip()[:1] == b"{":
+        from cl_llama.tokenizers.vocab_merges import is_vocabulary, load_vocab_merges
+
+        if is_vocabulary(data):
+            return load_vocab_merges(data, file)
         from cl_llama.tokenizers.hf import load_hf
 
         return load_hf(data, file)
