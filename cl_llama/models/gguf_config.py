@@ -9,6 +9,7 @@ import numpy as np
 from cl_llama.checkpoints import Checkpoint
 from cl_llama.errors import ConfigError
 from cl_llama.models.config_values import ConfigValues
+from cl_llama.models.gpt2_config import gpt2_config
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.models.rope import (
     FactorScaling,
@@ -47,8 +48,9 @@ def config_from_gguf(checkpoint: Checkpoint) -> ModelConfig:
     """ModelConfig of a GGUF checkpoint; raises ConfigError."""
     values = ConfigValues(checkpoint.path, checkpoint.config)
     architecture = values.values.get("general.architecture")
-    if not isinstance(architecture, str) or architecture not in _PAIRINGS:
-        raise values.error("general.architecture", f"one of {', '.join(_PAIRINGS)}")
+    supported = (*_PAIRINGS, "gpt2")
+    if not isinstance(architecture, str) or architecture not in supported:
+        raise values.error("general.architecture", f"one of {', '.join(supported)}")
     if not checkpoint.tensors:
         raise ConfigError(f"{checkpoint.path}: this GGUF file holds a vocabulary alone, no weights")
 
@@ -72,10 +74,23 @@ def config_from_gguf(checkpoint: Checkpoint) -> ModelConfig:
     for same in ("attention.value_length", "rope.dimension_count"):
         if values.integer(key(same), head_dim, most=2**20, least=0) != head_dim:
             raise values.error(key(same), f"{head_dim}, the width of a head")
+    bos_ids = values.token_ids("tokenizer.ggml.bos_token_id")
+    if architecture == "gpt2":
+        return gpt2_config(
+            vocab_size=_vocab_size(checkpoint),
+            d_model=n_heads * head_dim,
+            n_layers=n_layers,
+            n_heads=n_heads,
+            d_ff=values.integer(key("feed_forward_length"), most=2**20),
+            norm_eps=values.number(key("attention.layer_norm_epsilon"), most=0.1),
+            max_seq_len=values.integer(key("context_length"), most=2**24),
+            tied_embeddings="output.weight" not in checkpoint.tensors,
+            bos_id=bos_ids[0] if bos_ids else None,
+            eos_ids=(),
+        )
     window = values.integer(key("attention.sliding_window"), 0, most=2**32 - 1, least=0) or None
     rope, max_seq_len = _rope(checkpoint, values, architecture, head_dim)
     tensors = checkpoint.tensors
-    bos_ids = values.token_ids("tokenizer.ggml.bos_token_id")
     return ModelConfig(
         architecture=architecture,
         vocab_size=_vocab_size(checkpoint),

@@ -1,7 +1,7 @@
 """Which tensor of a checkpoint plays which part in a GPT-2.
 
-D model width, F feed-forward width, V vocabulary, P positions. Hugging Face's Conv1D layers hold
-their matrices [in, out], and queries', keys' and values' as one.
+D model width, F feed-forward width, V vocabulary, P positions. Queries', keys' and values' matrices
+are one in files. Hugging Face's Conv1D layers hold theirs [in, out], GGUF has them transposed.
 """
 
 import re
@@ -35,9 +35,29 @@ _LAYER = {
     "down": "h.{i}.mlp.c_proj.weight",
     "down_bias": "h.{i}.mlp.c_proj.bias",
 }
+_GGUF_TOP = {
+    "embedding": "token_embd.weight",
+    "positions": "position_embd.weight",
+    "final_norm": "output_norm.weight",
+    "final_norm_bias": "output_norm.bias",
+}
+_GGUF_LAYER = {
+    "attn_norm": "blk.{i}.attn_norm.weight",
+    "attn_norm_bias": "blk.{i}.attn_norm.bias",
+    "qkv": "blk.{i}.attn_qkv.weight",
+    "qkv_bias": "blk.{i}.attn_qkv.bias",
+    "o": "blk.{i}.attn_output.weight",
+    "o_bias": "blk.{i}.attn_output.bias",
+    "ffn_norm": "blk.{i}.ffn_norm.weight",
+    "ffn_norm_bias": "blk.{i}.ffn_norm.bias",
+    "up": "blk.{i}.ffn_up.weight",
+    "up_bias": "blk.{i}.ffn_up.bias",
+    "down": "blk.{i}.ffn_down.weight",
+    "down_bias": "blk.{i}.ffn_down.bias",
+}
 _PREFIX = "transformer."
 """Of all names but the output matrix's, in files of the whole language model."""
-_OUTPUT = "lm_head.weight"
+_OUTPUT, _GGUF_OUTPUT = "lm_head.weight", "output.weight"
 # The causal mask, which older files carry.
 _MASK = re.compile(r"(^|\.)attn\.(masked_)?bias$")
 
@@ -115,29 +135,34 @@ def map_gpt2_tensors(config: ModelConfig, checkpoint: Checkpoint) -> Gpt2Tensors
 
     Masks and the copy of a tied output matrix are left over without harm.
     """
-    prefix = _PREFIX if f"{_PREFIX}{_TOP['embedding']}" in checkpoint.tensors else ""
+    is_gguf = checkpoint.format == "gguf"
+    top_names, layer_names = (_GGUF_TOP, _GGUF_LAYER) if is_gguf else (_TOP, _LAYER)
+    output = _GGUF_OUTPUT if is_gguf else _OUTPUT
+    prefix = _PREFIX if _PREFIX + top_names["embedding"] in checkpoint.tensors else ""
     D, F, V, P = config.d_model, config.d_ff, config.vocab_size, config.max_seq_len
-    matrices = {"qkv": (D, 3 * D), "o": (D, D), "up": (D, F), "down": (F, D)}
+    matrices = {"qkv": (3 * D, D), "o": (D, D), "up": (F, D), "down": (D, F)}
     vectors = {"qkv_bias": 3 * D, "up_bias": F}
-    top = {part: prefix + name for part, name in _TOP.items()}
+    top = {part: prefix + name for part, name in top_names.items()}
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(top.values(), (D,))
     shapes |= {top["embedding"]: (V, D), top["positions"]: (P, D)}
     if not config.tied_embeddings:
-        shapes[_OUTPUT] = (V, D)
+        shapes[output] = (V, D)
     for i in range(config.n_layers):
-        for part, name in _LAYER.items():
-            shapes[prefix + name.format(i=i)] = matrices.get(part) or (vectors.get(part, D),)
+        for part, name in layer_names.items():
+            shape: tuple[int, ...] = matrices.get(part) or (vectors.get(part, D),)
+            shapes[prefix + name.format(i=i)] = shape if is_gguf else shape[::-1]
     check_names(
         checkpoint,
         shapes,
-        lambda name: bool(_MASK.search(name)) or (config.tied_embeddings and name == _OUTPUT),
+        lambda name: bool(_MASK.search(name)) or (config.tied_embeddings and name == output),
     )
 
     def layer(i: int) -> Gpt2LayerTensors:
         tensors = {
-            part: checkpoint.tensors[prefix + name.format(i=i)] for part, name in _LAYER.items()
+            part: checkpoint.tensors[prefix + name.format(i=i)]
+            for part, name in layer_names.items()
         }
-        for part in matrices:
+        for part in () if is_gguf else matrices:
             tensors[part] = transposed(tensors[part])
         for part in ("qkv", "qkv_bias"):
             whole = tensors.pop(part)
@@ -148,6 +173,6 @@ def map_gpt2_tensors(config: ModelConfig, checkpoint: Checkpoint) -> Gpt2Tensors
     found = {part: checkpoint.tensors[name] for part, name in top.items()}
     return Gpt2Tensors(
         layers=tuple(layer(i) for i in range(config.n_layers)),
-        output=found["embedding"] if config.tied_embeddings else checkpoint.tensors[_OUTPUT],
+        output=found["embedding"] if config.tied_embeddings else checkpoint.tensors[output],
         **found,
     )

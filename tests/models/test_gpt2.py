@@ -1,6 +1,7 @@
 """GPT-2's configuration and tensors; its logits are tested with those of the other fixtures."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,14 @@ from cl_llama.engine.params import SamplingParams
 from cl_llama.errors import CheckpointError, ConfigError, RequestError
 from cl_llama.llm import Llama
 from cl_llama.models.config import config_from_checkpoint
+from cl_llama.models.loading import load_model
 from cl_llama.models.memory import weight_bytes
 from cl_llama.models.weights import map_tensors
 from cl_llama.opencl.devices import DeviceInfo
+from cl_llama.opencl.runtime import Runtime
+from tests import reference
 from tests.checkpoints.checkpoint_files import torch_records, write_zip
+from tests.gguf_writer import as_gguf, write_gguf
 from tests.models import fixture_models
 from tests.models.fixture_models import FIXTURES
 
@@ -92,6 +97,59 @@ def test_stored_as_pytorch(folder: Path):
         up = stored[f"{prefix}h.1.mlp.c_fc.weight"]
         np.testing.assert_array_equal(layer.up.read_rows(0, config.d_ff), up.T)
         assert (tensors.output is tensors.embedding) == config.tied_embeddings
+
+
+GGUF_NAMES = {
+    "wte": "token_embd",
+    "wpe": "position_embd",
+    "ln_f": "output_norm",
+    "lm_head": "output",
+    "ln_1": "attn_norm",
+    "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output",
+    "ln_2": "ffn_norm",
+    "mlp.c_fc": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+}
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt2-untied"])
+def test_the_same_model_as_gguf(runtime: Runtime, name: str, tmp_path: Path):
+    """Written as llama.cpp's converter writes it: Conv1D's matrices transposed, no masks."""
+    known = fixture_models.truth(name)
+    arrays = {}
+    with open_checkpoint(FIXTURES / name) as source:
+        for tensor in source.tensors.values():
+            stem, kind = tensor.name.removeprefix("transformer.").rsplit(".", 1)
+            layer = stem.split(".")[1] if stem.startswith("h.") else None
+            part = stem if layer is None else stem.split(".", 2)[2]
+            if part not in GGUF_NAMES:
+                continue
+            values = tensor.read_rows(0, tensor.shape[0])
+            values = np.array(values, np.float16 if values.ndim == 2 else np.float32)
+            if part.startswith(("attn.", "mlp.")):
+                values = values.T.copy()
+            block = "" if layer is None else f"blk.{layer}."
+            arrays[f"{block}{GGUF_NAMES[part]}.{kind}"] = values
+    config = known.config
+    metadata = {
+        "general.architecture": "gpt2",
+        "gpt2.context_length": config.max_seq_len,
+        "gpt2.embedding_length": config.d_model,
+        "gpt2.block_count": config.n_layers,
+        "gpt2.feed_forward_length": config.d_ff,
+        "gpt2.attention.head_count": config.n_heads,
+        "gpt2.attention.layer_norm_epsilon": config.norm_eps,
+        "tokenizer.ggml.bos_token_id": config.bos_id,
+    }
+    path = write_gguf(tmp_path / "model.gguf", metadata, as_gguf(arrays))
+    with open_checkpoint(path) as checkpoint:
+        found = config_from_checkpoint(checkpoint)
+        assert found == replace(config, norm_eps=found.norm_eps, eos_ids=())
+        model = load_model(found, map_tensors(found, checkpoint), runtime)
+    logits = fixture_models.run_and_decode(model, known)
+    assert reference.relative_rms(logits, known.logits) <= 5e-5
+    np.testing.assert_array_equal(logits.argmax(axis=1), known.best_ids)
 
 
 def test_masks_are_no_weights():
