@@ -86,9 +86,10 @@ class Renderer:
 
     def _start(self) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(entry for entry in sys.path if entry)
+        code = "from cl_llama.chat.worker import main; main()"
         try:
             process = subprocess.Popen(
-                [sys.executable, "-c", "from cl_llama.chat.worker import main; main()"],
+                [sys.executable, "-P", "-c", code],  # -P: no module comes from the current folder
                 env=os.environ | {"PYTHONPATH": path},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -19,7 +19,8 @@ class ChildTimeoutError(ChildError):
 def ask_child(module: str, *arguments: str, timeout: float) -> Any:
     """What `main()` of a module prints as JSON, run in a process of its own.
 
-    The child has this process's module path and environment; `sys.argv[1:]` are the arguments.
+    The child has this process's module path and environment, but takes no module from the current
+    folder; `sys.argv[1:]` are the arguments.
 
     Raises:
         ChildError: it was ended, failed, or printed something else.
@@ -27,7 +28,7 @@ def ask_child(module: str, *arguments: str, timeout: float) -> Any:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         child = subprocess.run(
-            [sys.executable, "-c", f"from {module} import main; main()", *arguments],
+            [sys.executable, "-P", "-c", f"from {module} import main; main()", *arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -79,7 +79,7 @@ def _start(
     os.write(filled, bytes(range(len(missing))))
     os.close(filled)
     programs = json.dumps([program for _, program in missing])
-    command = [sys.executable, "-c", _CHILD, str(device.index), device.label, programs]
+    command = [sys.executable, "-P", "-c", _CHILD, str(device.index), device.label, programs]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     children = []
     try:

@@ -134,6 +134,12 @@ def test_several_threads_and_one_process(template):
     assert texts == {i: str(i) * 1000 for i in range(8)}
 
 
+def test_the_current_folder_holds_no_modules(template, tmp_path, monkeypatch):
+    (tmp_path / "jinja2.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    assert template("{{ messages[0].content }}").render(HELLO) == "Hello"
+
+
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups")
 def test_ctrl_c_is_not_for_the_process_that_renders(template):
     chat = template("{{ messages[0].content }}")

@@ -24,6 +24,13 @@ def test_the_answer(module):
     assert ask_child(name, "a", "b c", timeout=30) == ["a", "b c"]
 
 
+def test_the_current_folder_holds_no_modules(module, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "json.py").write_text("raise SystemExit('taken from the folder')")
+    monkeypatch.chdir(tmp_path / "here")
+    assert ask_child(module("import json; print(json.dumps(1))"), timeout=30) == 1
+
+
 @pytest.mark.parametrize(
     ("body", "ending"),
     [
