@@ -5,10 +5,10 @@
 // x_CTPR  uint32 in    [ceil(D / 128), T, 4, 20], records of block_columns.cl: x rounded to 13 bits, a unit for 128 columns
 // bias_N  float32 in   row n of w at first + n, read when flags & 2
 // y_TN    float32 out  [T, y_stride], row n of w in column first + n; added to when flags & 1
-// Global size (ceil(N / 32), ceil(T / TOKENS)), local size (1, 1).
-// Accumulator: int32 within 128 columns, then float32. The lanes of a vector are rows of w. A work-item has two groups of
-// 16 rows; 128 columns of them at a time are rounded to 13 bits of the largest weight that a row could have there, and
-// then meet six rows of x after six: two loads of w and six broadcasts of x for twelve products of pairs.
+// Global size (ceil(N / (16 * GROUPS)), ceil(T / TOKENS)), local size (1, 1).
+// Accumulator: int32 within 128 columns, then float32. The lanes of a vector are rows of w. A work-item has GROUPS of 16
+// rows; 128 columns of them at a time are rounded to 13 bits of the largest weight that a row could have there, and then
+// meet six rows of x after six: four loads of w and six broadcasts of x for 24 products of pairs.
 
 #ifndef FORMAT
 #define FORMAT Q4_0
@@ -18,10 +18,12 @@
 #include "block_columns.cl"
 
 #ifndef TOKENS
-#define TOKENS 512 // most rows of x of a work-item; 
+#define TOKENS 192 // most rows of x of a work-item
+#endif
+#ifndef GROUPS
+#define GROUPS 4 // of 16 rows of w
 #endif
 
-#define GROUPS 2 // of 16 rows of w
 #define TILE_T 6 // rows of x
 #define COLUMNS 128 // that are decoded together
 #define CHUNK (COLUMNS / 32)

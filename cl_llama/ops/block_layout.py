@@ -1,5 +1,7 @@
 """The order in which a family of kernels wants quantised blocks: files have them row by row."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +12,8 @@ from cl_llama.opencl.runtime import Family
 
 LANES = 16
 """Rows of which the CPU family's kernels have one in each lane of a vector."""
+_PIECE = 1 << 19
+"""Bytes that are put in order at a time, several pieces at once: NumPy lets threads run."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,20 @@ def interleave(name: str, blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     fifth bits of q5_0 and q5_1 and all bits of q6_k are put in the order in which kernels take
     them: see `_pair_bits` and `_pair_numbers`.
     """
+    rows, row_bytes = blocks.shape
+    out = np.empty((-(-rows // LANES), LANES * row_bytes), np.uint8)
+    step = max(1, _PIECE // (LANES * row_bytes))
+
+    def work(group: int) -> None:
+        out[group : group + step] = _groups(name, blocks[group * LANES : (group + step) * LANES])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in [pool.submit(work, group) for group in range(0, len(out), step)]:
+            done.result()
+    return out
+
+
+def _groups(name: str, blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if name == "q6_k":
         blocks = _pair_numbers(blocks)
     form, fields = FORMATS[name], _FIELDS[name]

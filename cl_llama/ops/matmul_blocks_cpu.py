@@ -12,14 +12,14 @@ from cl_llama.ops.matmul_method import ARGUMENTS, NORM, Method, Product, argumen
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
 
-BLOCK_ROWS = 4
+BLOCK_ROWS = 8
 """Most rows of activations that `BlocksCpu` takes."""
 _STREAMS = 8
 _ITEMS_PER_UNIT = 8
 
 
-_GEMM_TOKENS, _GEMM_WEIGHT_ROWS = 512, 32
-"""Rows of activations, and of weights, of a work-item of `GemmBlocksCpu`."""
+_GEMM_TOKENS, _GEMM_GROUPS = 192, 4
+"""Rows of activations, and groups of 16 rows of weights, of a work-item of `GemmBlocksCpu`."""
 _GROUP = 4
 """Groups of 32 columns that share a unit there."""
 
@@ -60,7 +60,7 @@ class BlocksCpu:
             FORMAT=matrices[0][0].weight.format.upper(),
             LEVELS=self.levels,
             STREAMS=_STREAMS,
-            TILE_T=next(t for t in (1, 2, BLOCK_ROWS) if t >= T),
+            TILE_T=next(t for t in (1, 2, 4, BLOCK_ROWS) if t >= T),
         )
         groups = [ceil_div(segment.rows, LANES) for _, segment in matrices]
         # Items as large as leaves every core some.
@@ -106,8 +106,9 @@ class GemmBlocksCpu(Method):
             ARGUMENTS + "u",
             FORMAT=product.weight.format.upper(),
             TOKENS=_GEMM_TOKENS,
+            GROUPS=_GEMM_GROUPS,
         )
-        items = (ceil_div(N, _GEMM_WEIGHT_ROWS), ceil_div(T, _GEMM_TOKENS))
+        items = (ceil_div(N, LANES * _GEMM_GROUPS), ceil_div(T, _GEMM_TOKENS))
         x.runtime.launch(kernel, items, (1, 1), *arguments(x, segment, product), *sizes, flags)
 
 
