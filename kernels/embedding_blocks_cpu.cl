@@ -22,12 +22,12 @@ __kernel void embedding(__global const uchar *w_VD, ulong w_offset, ulong w_stri
     float low[16], high[16];
     for (uint d = 0; d < D; d += 32) {
         uint16 q[16];
-        float16 scale[HALVES], minimum[HALVES];
-        decode_part(w + (ulong)(d / 32 / PARTS) * (16 * BLOCK_BYTES), d / 32 % PARTS, q, scale, minimum);
+        float16 scales[HALVES], minima[HALVES];
+        decode_part(w + (ulong)(d / 32 / PARTS) * (16 * BLOCK_BYTES), d / 32 % PARTS, q, scales, minima);
         for (uint i = 0; i < 16; i++) {
-            float16 a = LOW(q[i]) * scale[i * HALVES / 16], b = HIGH(q[i]) * scale[i * HALVES / 16];
+            float16 a = LOW(q[i]) * scales[i * HALVES / 16], b = HIGH(q[i]) * scales[i * HALVES / 16];
 #if HAS_MINIMUM
-            a += minimum[i * HALVES / 16], b += minimum[i * HALVES / 16];
+            a += minima[i * HALVES / 16], b += minima[i * HALVES / 16];
 #endif
             vstore16(a, 0, low);
             vstore16(b, 0, high);
