@@ -16,15 +16,22 @@
 #define BLOCK 32 // positions in a block of the cache
 #endif
 #ifndef ADJACENT
-#define ADJACENT 0 // pairs: 1 (2i, 2i + 1), 0 (i, i + K / 2)
+#define ADJACENT 0 // pairs: 1 (2i, 2i + 1), 0 (i, i + ROTARY / 2)
 #endif
+#ifndef ROTARY
+#define ROTARY K // channels of a head that rotate, the first ones; of the others, pairs (i, i + (K - ROTARY) / 2)
+#endif
+
+#define ROTATES(pair) (ROTARY == K || (pair) < ROTARY / 2)
+#define FIRST(pair) (ADJACENT ? 2 * (pair) : ROTATES(pair) ? (pair) : (pair) + ROTARY / 2)
+#define SECOND(pair) (ADJACENT ? 2 * (pair) + 1 : (pair) + (ROTATES(pair) ? ROTARY / 2 : K / 2))
 
 __kernel void rope_store(__global float *q_THK, __global const float *k_TGK, __global const float *v_TGK,
                          __global const float *angles, __global const int *slots_T,
                          __global half *k_cache, __global half *v_cache, uint H, uint G) {
     uint pair = get_global_id(0) % (K / 2), head = get_global_id(0) / (K / 2), t = get_global_id(1);
     if (head >= H + 2 * G) return;
-    uint i = ADJACENT ? 2 * pair : pair, j = ADJACENT ? 2 * pair + 1 : pair + K / 2;
+    uint i = FIRST(pair), j = SECOND(pair);
     float c = angles[((ulong)t * (K / 2) + pair) * 2], s = angles[((ulong)t * (K / 2) + pair) * 2 + 1];
     if (head < H) {
         __global float *q = q_THK + ((ulong)t * H + head) * K;

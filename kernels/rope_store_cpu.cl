@@ -20,11 +20,15 @@
 #define BLOCK 32 // positions in a block of the cache
 #endif
 #ifndef ADJACENT
-#define ADJACENT 0 // pairs: 1 (2i, 2i + 1), 0 (i, i + K / 2)
+#define ADJACENT 0 // pairs: 1 (2i, 2i + 1), 0 (i, i + ROTARY / 2)
+#endif
+#ifndef ROTARY
+#define ROTARY K // channels of a head that rotate, the first ones; of the others, pairs (i, i + (K - ROTARY) / 2)
 #endif
 
-#define FIRST(pair) (ADJACENT ? 2 * (pair) : (pair))
-#define SECOND(pair) (ADJACENT ? 2 * (pair) + 1 : (pair) + K / 2)
+#define ROTATES(pair) (ROTARY == K || (pair) < ROTARY / 2)
+#define FIRST(pair) (ADJACENT ? 2 * (pair) : ROTATES(pair) ? (pair) : (pair) + ROTARY / 2)
+#define SECOND(pair) (ADJACENT ? 2 * (pair) + 1 : (pair) + (ROTATES(pair) ? ROTARY / 2 : K / 2))
 
 __kernel void rope_store(__global float *q_THK, __global const float *k_TGK, __global const float *v_TGK,
                          __global const float *angles, __global const int *slots_T,

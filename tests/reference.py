@@ -67,9 +67,15 @@ def gelu(x_TF):
     return x_TF / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x_TF + 0.044715 * x_TF**3)))
 
 
-def rope(x_THK, cos_sin_TP2, pairing):
-    """Rotate every head's pairs: (a, b) -> (a cos - b sin, b cos + a sin)."""
+def rope(x_THK, cos_sin_TP2, pairing, width=None):
+    """Rotate every head's pairs: (a, b) -> (a cos - b sin, b cos + a sin).
+
+    Of a head's channels the first `width` rotate, None is all.
+    """
     x_THK = np.asarray(x_THK, np.float64)
+    if width is not None:
+        rotated = rope(x_THK[..., :width], cos_sin_TP2[:, : width // 2], pairing)
+        return np.concatenate([rotated, x_THK[..., width:]], axis=-1)
     cos_T1P = np.asarray(cos_sin_TP2, np.float64)[:, None, :, 0]
     sin_T1P = np.asarray(cos_sin_TP2, np.float64)[:, None, :, 1]
     half = x_THK.shape[-1] // 2
@@ -259,8 +265,8 @@ def llama_logits(config: ModelConfig, weights: Weights, ids_T, kept=f16):
         if w.q_norm is not None:
             q_THK = rmsnorm(q_THK, w.q_norm, config.norm_eps)
             k_TGK = rmsnorm(k_TGK, w.k_norm, config.norm_eps)
-        q_THK = rope(q_THK, table_TP2, config.rope.pairing)
-        k_TGK = rope(k_TGK, table_TP2, config.rope.pairing)
+        q_THK = rope(q_THK, table_TP2, config.rope.pairing, config.rope.width)
+        k_TGK = rope(k_TGK, table_TP2, config.rope.pairing, config.rope.width)
         a_THK = attention(
             q_THK, kept(k_TGK), kept(v_TGK), positions_T, window, config.attention_scale
         )

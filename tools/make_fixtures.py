@@ -95,6 +95,16 @@ def without_residual_multiplier(
     return replace(config, embedding_scale=added), weights
 
 
+def with_short_factors(config: ModelConfig, weights: Weights) -> tuple[ModelConfig, Weights]:
+    """The factors of sequences that are not longer than those of the training."""
+    return replace(config, rope=config.rope.for_length(1)), weights
+
+
+def rotating_wholly(config: ModelConfig, weights: Weights) -> tuple[ModelConfig, Weights]:
+    """All channels of the heads rotate."""
+    return replace(config, rope=replace(config.rope, width=None, scaling=None)), weights
+
+
 def without_windows(config: ModelConfig, weights: Weights) -> tuple[ModelConfig, Weights]:
     """Attention to everything."""
     return replace(config, windows=(None,) * config.n_layers), weights
@@ -448,6 +458,24 @@ FIXTURES_MADE = (
         ),
         dtype=torch.bfloat16,
     ),
+    Fixture(
+        "phi3",
+        hf_config(
+            "Phi3",
+            hidden_size=64,
+            max_position_embeddings=128,
+            original_max_position_embeddings=32,
+            partial_rotary_factor=0.75,
+            rope_scaling={
+                "type": "longrope",
+                "short_factor": [1.0, 1.0, 1.25, 1.5, 2.0, 2.5],
+                "long_factor": [1.5, 2.0, 4.0, 6.0, 8.0, 10.0],
+            },
+            sliding_window=30,
+            pad_token_id=0,
+        ),
+        ablations=(without_windows, with_short_factors, rotating_wholly),
+    ),
 )
 
 
@@ -714,7 +742,14 @@ ROPE_CASES: dict[str, dict[str, Any]] = {
         "original_max_position_embeddings": 8192,
     },
 }
-DYNAMIC_LENGTH = 300  # tokens, of a model made for 100
+LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0 + i / 64 for i in range(32)],
+    "long_factor": [1.0 + i for i in range(32)],
+    "original_max_position_embeddings": 4096,
+}
+ROPE_CASES |= {"longrope_short": LONGROPE, "longrope_long": LONGROPE}
+LENGTHS = {"dynamic": 300, "longrope_long": 4097}  # tokens; dynamic: of a model made for 100
 
 
 def make_rope_tables() -> None:
@@ -730,7 +765,7 @@ def make_rope_tables() -> None:
             rope_scaling=scaling,
         )
         rope_config = AutoConfig.for_model(**copy.deepcopy(config))
-        length = DYNAMIC_LENGTH if scaling["rope_type"] == "dynamic" else None
+        length = LENGTHS.get(name)
         frequencies, factor = ROPE_INIT_FUNCTIONS[scaling["rope_type"]](rope_config, seq_len=length)
         cases.append(
             {

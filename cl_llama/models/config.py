@@ -6,7 +6,7 @@ from cl_llama.models.gguf_config import config_from_gguf
 from cl_llama.models.hf_config import config_from_hf
 from cl_llama.models.meta_config import config_from_meta
 from cl_llama.models.model_config import ModelConfig
-from cl_llama.models.rope import DynamicScaling
+from cl_llama.models.rope import DynamicScaling, LongRopeScaling
 
 __all__ = ["ModelConfig", "config_from_checkpoint"]
 
@@ -39,6 +39,14 @@ def _check_shapes_agree(config: ModelConfig, checkpoint: Checkpoint) -> None:
             f"{checkpoint.path}: the head width is {config.head_dim}; dynamic rotary scaling needs "
             "at least 4"
         )
+    if isinstance(scaling, LongRopeScaling):
+        pairs = ((config.rope and config.rope.width) or config.head_dim) // 2
+        for name, factors in (("short", scaling.short_factors), ("long", scaling.long_factors)):
+            if len(factors) != pairs:
+                raise ConfigError(
+                    f"{checkpoint.path}: {name}_factor has {len(factors)} numbers; expected "
+                    f"{pairs}, one for every pair of channels that rotates"
+                )
     if config.bos_id is not None and config.bos_id >= config.vocab_size:
         raise ConfigError(
             f"{checkpoint.path}: bos_token_id is {config.bos_id}; expected an id below the "

@@ -69,6 +69,15 @@ class ConfigValues:
         bound = f"above {above:g}" if least is None else f"of at least {least:g}"
         raise self.error(key, f"a number {bound} and at most {most:g}")
 
+    def numbers(self, key: str, *, most: float = 1e15) -> tuple[float, ...]:
+        """A list of finite numbers in (0, most]."""
+        values = self.values.get(key)
+        if isinstance(values, list) and all(
+            isinstance(v, int | float) and not isinstance(v, bool) and 0 < v <= most for v in values
+        ):
+            return tuple(float(v) for v in values)
+        raise self.error(key, f"a list of numbers above 0 and at most {most:g}")
+
     def flag(self, key: str, default: bool) -> bool:
         """true or false."""
         value = self.values.get(key)

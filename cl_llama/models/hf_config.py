@@ -24,6 +24,8 @@ class _Family:
     head_dim: int | None = None  # None: hidden_size / num_attention_heads
     bos_id: int | None = None
     eos_ids: tuple[int, ...] = ()
+    norm_eps: float = 1e-6
+    rotates_partly: bool = False
 
 
 _FAMILIES = {
@@ -32,6 +34,9 @@ _FAMILIES = {
     "Qwen2ForCausalLM": _Family("qwen2", 32768, kv_heads=32),
     "Qwen3ForCausalLM": _Family("qwen3", 32768, kv_heads=32, head_dim=128),
     "GraniteForCausalLM": _Family("granite", 2048, bos_id=1, eos_ids=(2,)),
+    "Phi3ForCausalLM": _Family(
+        "phi3", 4096, bos_id=1, eos_ids=(32000,), norm_eps=1e-5, rotates_partly=True
+    ),
     "GPT2LMHeadModel": _Family("gpt2", 1024, bos_id=50256, eos_ids=(50256,)),
 }
 
@@ -71,7 +76,10 @@ def config_from_hf(checkpoint: Checkpoint) -> ModelConfig:
         n_kv_heads = values.integer("num_key_value_heads", n_heads, most=n_heads)
     else:
         n_kv_heads = family.kv_heads
-    rope, max_seq_len = rope_from_hf(values, family.max_positions)
+    head_dim = _head_dim(values, family, d_model, n_heads)
+    rope, max_seq_len = rope_from_hf(
+        values, family.max_positions, head_dim if family.rotates_partly else None
+    )
     biased = family.architecture in ("llama", "qwen3", "granite") and values.flag(
         "attention_bias", False
     )
@@ -83,9 +91,9 @@ def config_from_hf(checkpoint: Checkpoint) -> ModelConfig:
         n_layers=n_layers,
         n_heads=n_heads,
         n_kv_heads=n_kv_heads,
-        head_dim=_head_dim(values, family, d_model, n_heads),
+        head_dim=head_dim,
         d_ff=values.integer("intermediate_size", most=2**20),
-        norm_eps=values.number("rms_norm_eps", 1e-6, most=0.1),
+        norm_eps=values.number("rms_norm_eps", family.norm_eps, most=0.1),
         max_seq_len=max_seq_len,
         rope=rope,
         tied_embeddings=_tied(checkpoint, values),
@@ -137,9 +145,13 @@ def _tied(checkpoint: Checkpoint, values: ConfigValues) -> bool:
 
 
 def _windows(values: ConfigValues, family: _Family, n_layers: int) -> tuple[int | None, ...]:
-    """Mistral has one in every layer; Qwen by `layer_types`, else from `max_window_layers` up."""
+    """Mistral and Phi-3: every layer; Qwen: `layer_types`, else from `max_window_layers` up."""
     if family.architecture in ("llama", "granite"):
         return (None,) * n_layers
+    if family.architecture == "phi3":
+        has_window = values.has("sliding_window")
+        window = values.integer("sliding_window", most=2**31 - 1) if has_window else None
+        return (window,) * n_layers
     is_mistral = family.architecture == "mistral"
     window = None
     if is_mistral or values.flag("use_sliding_window", False):

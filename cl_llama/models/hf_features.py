@@ -10,6 +10,8 @@ def features_from_hf(values: ConfigValues, config: ModelConfig) -> dict[str, Any
     """Fields of ModelConfig that are not a Llama's; raises ConfigError."""
     if config.architecture == "granite":
         return _granite(values, config)
+    if config.architecture == "phi3":
+        values.forbid(("attention_bias", "mlp_bias", "lm_head_bias"), "Phi-3 has no biases")
     return {}
 
 

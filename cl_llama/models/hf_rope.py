@@ -4,11 +4,14 @@ transformers 4 writes `rope_theta` and `rope_scaling` with `type` or `rope_type`
 writes one object `rope_parameters`.
 """
 
+import math
+
 from cl_llama.models.config_values import ConfigValues
 from cl_llama.models.rope import (
     DynamicScaling,
     LinearScaling,
     Llama3Scaling,
+    LongRopeScaling,
     RopeConfig,
     RopeScaling,
     YarnScaling,
@@ -16,7 +19,7 @@ from cl_llama.models.rope import (
 )
 
 _MOST_POSITIONS = 2**31 - 1
-_KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
+_KINDS = ("default", "linear", "dynamic", "yarn", "llama3", "longrope", "su")
 _KEYS = (
     "type",
     "rope_type",
@@ -32,15 +35,20 @@ _KEYS = (
     "truncate",
     "low_freq_factor",
     "high_freq_factor",
+    "short_factor",
+    "long_factor",
     "finetuned",
 )
 
 
-def rope_from_hf(values: ConfigValues, default_max_positions: int) -> tuple[RopeConfig, int]:
+def rope_from_hf(
+    values: ConfigValues, default_max_positions: int, partial_of: int | None = None
+) -> tuple[RopeConfig, int]:
     """The rotary embedding, and the number of positions it makes usable; raises ConfigError.
 
     The length is `max_position_embeddings`, extended by the factor of a linear or dynamic scaling,
     and to factor * original length by YaRN's where the file still states the unextended one.
+    `partial_of` is the head width of a model that may rotate a part of it; None: others.
     """
     max_positions = values.integer(
         "max_position_embeddings", default_max_positions, most=_MOST_POSITIONS
@@ -51,15 +59,21 @@ def rope_from_hf(values: ConfigValues, default_max_positions: int) -> tuple[Rope
     for key in section.values:
         if key not in _KEYS:
             raise section.error(key, f"no keys but {', '.join(_KEYS)}")
+    width = None
     for holder in (values, section):
-        if holder.number("partial_rotary_factor", 1.0, most=1.0) != 1.0:
-            raise holder.error("partial_rotary_factor", "1: partial rotation is not supported")
+        share = holder.number("partial_rotary_factor", 1.0, most=1.0)
+        if share != 1.0 and partial_of is None:
+            raise holder.error("partial_rotary_factor", "1: this model rotates whole heads")
+        if share != 1.0 and partial_of is not None:
+            width = int(partial_of * share)
+            if width % 2 or width == 0:
+                raise holder.error("partial_rotary_factor", f"an even part of {partial_of}")
 
     theta_holders = (section, new_style or section, values)
     holder = next((h for h in theta_holders if h.has("rope_theta")), values)
     theta = holder.number("rope_theta", 10000.0, above=1.0)
     scaling, extended = _scaling(values, section, max_positions)
-    return RopeConfig(theta, "half", scaling), min(extended, _MOST_POSITIONS)
+    return RopeConfig(theta, "half", scaling, width), min(extended, _MOST_POSITIONS)
 
 
 def _scaling(
@@ -96,6 +110,8 @@ def _scaling(
             original = _original_max_positions(values, section, max_positions)
             factor = section.number("factor", least=1.0)
             return Llama3Scaling(factor, low, high, original), max_positions
+        case "longrope" | "su":
+            return _longrope(values, section, max_positions), max_positions
         case _:
             return None, max_positions
 
@@ -120,6 +136,24 @@ def _yarn(values: ConfigValues, section: ConfigValues, max_positions: int) -> Ya
         beta_fast=beta_fast,
         beta_slow=beta_slow,
         truncate=section.flag("truncate", True),
+    )
+
+
+def _longrope(values: ConfigValues, section: ConfigValues, max_positions: int) -> LongRopeScaling:
+    key = "original_max_position_embeddings"
+    if not values.has(key) and not section.has(key):
+        raise values.error(key, "the positions of the training, where the scaling is longrope")
+    original = _original_max_positions(values, section, max_positions)
+    factor = section.number("factor", max_positions / original)
+    stretch = 1.0
+    if factor > 1.0 and original > 1:
+        stretch = math.sqrt(1 + math.log(factor) / math.log(original))
+    return LongRopeScaling(
+        short_factors=section.numbers("short_factor"),
+        long_factors=section.numbers("long_factor"),
+        original_max_positions=original,
+        attention_factor=section.number("attention_factor", stretch),
+        longest=max_positions,
     )
 
 

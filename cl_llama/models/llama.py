@@ -43,7 +43,7 @@ class LlamaWeights:
 
 
 class Llama(Decoder):
-    """A Llama, Mistral, Qwen or Granite model on one device, with its paged cache."""
+    """A Llama, Mistral, Qwen, Granite or Phi-3 model on one device, with its paged cache."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Llama(Decoder):
     def _launch(self, step: Step) -> DeviceArray:
         """Queue a step's kernels; returns the logits [R, V]."""
         config, family, eps = self.config, self._family, self.config.norm_eps
-        precision = self._precision
+        precision, rope = self._precision, config.rope
         H, G, K = config.n_heads, config.n_kv_heads, config.head_dim
         (T,) = step.token_ids_T.shape
         R = 0 if step.logits_rows_R is None else step.logits_rows_R.shape[0]
@@ -101,7 +101,8 @@ class Llama(Decoder):
                 step.angles,
                 step.slots_T,
                 cache,
-                adjacent=config.rope is not None and config.rope.pairing == "adjacent",
+                adjacent=rope is not None and rope.pairing == "adjacent",
+                width=None if rope is None else rope.width,
             )
             ops.attention(
                 q_THK,

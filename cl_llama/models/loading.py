@@ -1,6 +1,7 @@
 """Brings a checkpoint's tensors onto a device."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from cl_llama import ops
 from cl_llama.checkpoints import HostTensor
@@ -46,6 +47,8 @@ def load_model(
         CheckpointError: a value that f16 cannot hold; a file that cannot be read.
     """
     memory = plan_memory(config, runtime.device, max_seq_len)
+    if config.rope is not None:
+        config = replace(config, rope=config.rope.for_length(memory.num_blocks * ops.BLOCK))
     loaded = 0
 
     def on_bytes(count: int) -> None:

@@ -14,7 +14,7 @@ class ModelConfig:
     """
 
     architecture: str
-    """"llama", "mistral", "qwen2", "qwen3", "granite" or "gpt2"."""
+    """"llama", "mistral", "qwen2", "qwen3", "granite", "phi3" or "gpt2"."""
     vocab_size: int
     d_model: int
     n_layers: int

@@ -5,12 +5,13 @@ theta^(-2i/K) changed by the scaling. How channels pair up is the checkpoint's: 
 i + K/2 (Hugging Face), "adjacent" pairs 2i with 2i + 1 (Meta, llama2.c).
 
 Sources: RoFormer (arXiv 2104.09864); linear scaling: position interpolation (arXiv 2306.15595);
-dynamic NTK: as in Hugging Face transformers; YaRN: arXiv 2309.00071; llama3: Meta's Llama 3.1 code.
+dynamic NTK: as in Hugging Face transformers; YaRN: arXiv 2309.00071; llama3: Meta's Llama 3.1 code;
+LongRoPE: arXiv 2402.13753.
 """
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -75,8 +76,30 @@ class FactorScaling:
     factors: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class LongRopeScaling:
+    """Phi-3: the frequency of every pair is divided by a factor of its own.
+
+    Keys in the cache keep their rotation, so that one of the two lists serves all positions: the
+    long one where a sequence may have more than `original_max_positions`, as `longest` says.
+    `attention_factor` multiplies cos and sin.
+    """
+
+    short_factors: tuple[float, ...]
+    long_factors: tuple[float, ...]
+    original_max_positions: int
+    attention_factor: float
+    longest: int
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """Those of the two that serve."""
+        is_long = self.longest > self.original_max_positions
+        return self.long_factors if is_long else self.short_factors
+
+
 RopeScaling: TypeAlias = (
-    LinearScaling | DynamicScaling | YarnScaling | Llama3Scaling | FactorScaling
+    LinearScaling | DynamicScaling | YarnScaling | Llama3Scaling | FactorScaling | LongRopeScaling
 )
 
 
@@ -87,6 +110,14 @@ class RopeConfig:
     theta: float
     pairing: Pairing
     scaling: RopeScaling | None = None
+    width: int | None = None
+    """Channels of a head that rotate, the first ones; the others stay. None: all."""
+
+    def for_length(self, positions: int) -> "RopeConfig":
+        """The embedding for sequences of at most so many positions."""
+        if isinstance(self.scaling, LongRopeScaling):
+            return replace(self, scaling=replace(self.scaling, longest=positions))
+        return self
 
 
 def yarn_attention_factor(
@@ -111,17 +142,20 @@ def cos_sin(
     """Cosine and sine of every rotation, computed in float64 and rounded once.
 
     positions [T] -> float32 [T, K/2, 2]: the cosine in [..., 0], the sine in [..., 1], both times
-    YaRN's attention factor. K = `head_dim` is even. Without a rotary embedding all angles are zero.
+    YaRN's or LongRoPE's attention factor. K = `head_dim` is even. Pairs that stay have angle zero,
+    and so have all without a rotary embedding.
     """
+    table_TP2 = np.zeros((len(positions), head_dim // 2, 2))
+    table_TP2[..., 0] = 1.0
     if rope is None:
-        table_TP2 = np.zeros((len(positions), head_dim // 2, 2))
-        table_TP2[..., 0] = 1.0
         return table_TP2.astype(np.float32)
+    width = rope.width or head_dim
     p_T = positions.astype(np.float64)
-    angles_TP = p_T[:, None] * inverse_frequencies(rope, head_dim, positions)
-    table_TP2 = np.stack([np.cos(angles_TP), np.sin(angles_TP)], axis=-1)
-    if isinstance(rope.scaling, YarnScaling):
-        table_TP2 *= rope.scaling.attention_factor
+    angles_TP = p_T[:, None] * inverse_frequencies(rope, width, positions)
+    rotating_TP2 = np.stack([np.cos(angles_TP), np.sin(angles_TP)], axis=-1)
+    if isinstance(rope.scaling, YarnScaling | LongRopeScaling):
+        rotating_TP2 *= rope.scaling.attention_factor
+    table_TP2[:, : width // 2] = rotating_TP2
     return table_TP2.astype(np.float32)
 
 
@@ -150,7 +184,7 @@ def _fixed_frequencies(rope: RopeConfig, head_dim: int) -> NDArray[np.float64]:
             frequencies_P = _yarn(frequencies_P, rope.theta, yarn, head_dim)
         case Llama3Scaling() as llama3:
             frequencies_P = _llama3(frequencies_P, llama3)
-        case FactorScaling(factors=factors):
+        case FactorScaling(factors=factors) | LongRopeScaling(factors=factors):
             frequencies_P = frequencies_P / np.array(factors)
     frequencies_P.flags.writeable = False
     return frequencies_P[None, :]

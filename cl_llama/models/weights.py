@@ -11,6 +11,7 @@ from typing import Self, TypeAlias
 
 from cl_llama.checkpoints import Checkpoint, HostTensor
 from cl_llama.checkpoints.adjusted import adjusted
+from cl_llama.checkpoints.tensor_views import row_range
 from cl_llama.models.gpt2_weights import Gpt2Tensors, map_gpt2_tensors
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.models.tensor_names import check_names
@@ -38,7 +39,11 @@ _HF_NAMES = {
     "gate_bias": "model.layers.{i}.mlp.gate_proj.bias",
     "up_bias": "model.layers.{i}.mlp.up_proj.bias",
     "down_bias": "model.layers.{i}.mlp.down_proj.bias",
+    "qkv": "model.layers.{i}.self_attn.qkv_proj.weight",
+    "gate_up": "model.layers.{i}.mlp.gate_up_proj.weight",
 }
+# Parts that one tensor of Phi-3 holds, one above the other.
+_FUSED_PARTS = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "up")}
 _META_NAMES = {
     "embedding": "tok_embeddings.weight",
     "final_norm": "norm.weight",
@@ -161,7 +166,12 @@ def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> ModelTensors:
     if config.architecture == "gpt2":
         return map_gpt2_tensors(config, checkpoint)
     names = _NAMES[checkpoint.format]
-    top_shapes, layer_shapes = _expected_shapes(config)
+    fused = _FUSED_PARTS if config.architecture == "phi3" else {}
+    top_shapes, part_shapes = _expected_shapes(config)
+    layer_shapes = dict(part_shapes)
+    for whole, parts in fused.items():
+        rows = sum(layer_shapes.pop(part)[0] for part in parts)
+        layer_shapes[whole] = (rows, config.d_model)
     expected = {names[part]: shape for part, shape in top_shapes.items()}
     for i in range(config.n_layers):
         expected |= {names[part].format(i=i): shape for part, shape in layer_shapes.items()}
@@ -176,11 +186,20 @@ def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> ModelTensors:
     def tensors(shapes: dict[str, tuple[int, ...]], i: int = 0) -> dict[str, HostTensor]:
         return {part: checkpoint.tensors[names[part].format(i=i)] for part in shapes}
 
+    def layer(i: int) -> LayerTensors:
+        found = tensors(layer_shapes, i)
+        for whole, parts in fused.items():
+            tensor, first = found.pop(whole), 0
+            for part in parts:
+                rows = part_shapes[part][0]
+                found[part] = row_range(tensor, first, rows, part)
+                first += rows
+        return LayerTensors(**found)
+
     top = tensors(top_shapes)
-    layers = (LayerTensors(**tensors(layer_shapes, i)) for i in range(config.n_layers))
     return LlamaTensors(
         embedding=top["embedding"],
-        layers=tuple(layers),
+        layers=tuple(layer(i) for i in range(config.n_layers)),
         final_norm=adjusted(top["final_norm"], scale=config.logits_scale),
         output=top["embedding" if config.tied_embeddings else "output"],
     )

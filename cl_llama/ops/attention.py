@@ -227,6 +227,7 @@ def rope_store(
     cache: KVCache,
     *,
     adjacent: bool,
+    width: int | None = None,
 ) -> None:
     """Rotate q in place, rotate k, and store k and v in the cache as f16 (Su et al., 2021).
 
@@ -234,10 +235,11 @@ def rope_store(
         q_THK: f32 [T, H, K].
         k_TGK: f32 [T, G, K].
         v_TGK: f32 [T, G, K].
-        angles: f32 [T, K / 2, 2], cosine and sine of each pair's angle.
+        angles: f32 [T, K / 2, 2], cosine and sine of each pair's angle, 1 and 0 where it stays.
         slots_T: int32 [T], physical block * BLOCK + position in the block.
         cache: the layer's cache; its family is the kernel's.
-        adjacent: pairs are (2i, 2i + 1), as Meta stores them, or (i, i + K / 2).
+        adjacent: pairs are (2i, 2i + 1), as Meta stores them, or (i, i + width / 2).
+        width: channels of a head that rotate, the first ones; None is K.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -257,6 +259,7 @@ def rope_store(
         K=K,
         BLOCK=BLOCK,
         ADJACENT=int(adjacent),
+        ROTARY=width or K,
         **({"PANEL": _panel(K)} if cpu else {}),
     )
     pairs = K // 2 * (H + 2 * G)

@@ -142,6 +142,41 @@ def test_granite():
         read_hf("Granite", residual_multiplier=0)
 
 
+def phi3(**keys):
+    scaling = {"type": "longrope", "short_factor": [1.0] * 48, "long_factor": [1.5] * 48}
+    lengths = {"max_position_embeddings": 16384, "original_max_position_embeddings": 4096}
+    return read_hf(
+        "Phi3", **{"rope_scaling": scaling, "partial_rotary_factor": 0.75, **lengths, **keys}
+    )
+
+
+def test_phi3():
+    config = phi3(sliding_window=2047)
+    assert config.windows == (2047,) * 4 and config.max_seq_len == 16384
+    scaling = config.rope.scaling
+    assert config.rope.width == 96
+    assert scaling.factors == (1.5,) * 48
+    assert scaling.attention_factor == pytest.approx((1 + 2 / 12) ** 0.5)
+    short = config.rope.for_length(4096).scaling
+    assert short.factors == (1.0,) * 48
+    assert short.attention_factor == scaling.attention_factor
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"partial_rotary_factor": 1.0}, "short_factor has 48 numbers; expected 64"),
+        ({"partial_rotary_factor": 0.26}, "partial_rotary_factor is 0.26; expected an even part"),
+        ({"rope_scaling": {"type": "longrope"}}, "lacks rope_scaling.short_factor"),
+        ({"original_max_position_embeddings": ...}, "lacks original_max_position_embeddings"),
+        ({"lm_head_bias": True}, "lm_head_bias is True; expected it to be absent"),
+    ],
+)
+def test_phi3_that_is_refused(keys, message):
+    with pytest.raises(ConfigError, match=message):
+        phi3(**keys)
+
+
 def test_null_kv_heads_are_as_many_as_heads():
     assert read_hf("Mistral", num_key_value_heads=None).n_kv_heads == 32
 
@@ -376,7 +411,7 @@ def test_rope_spellings(keys, theta, scaling, max_seq_len):
         ({"rope_theta": "10000"}, "rope_theta is '10000'"),
         ({"rope_scaling": "linear"}, "rope_scaling is 'linear'; expected an object"),
         ({"rope_scaling": {"factor": 2.0}}, "lacks rope_scaling.rope_type"),
-        ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, "'longrope'.*yarn, llama3"),
+        ({"rope_scaling": {"type": "ntk", "factor": 2.0}}, "'ntk'.*yarn, llama3"),
         ({"rope_scaling": {"type": "linear"}}, "lacks rope_scaling.factor"),
         ({"rope_scaling": {"type": "linear", "factor": 0.5}}, "rope_scaling.factor is 0.5"),
         ({"rope_scaling": {"type": "linear", "factor": 2, "mrope": []}}, "rope_scaling.mrope"),

@@ -13,6 +13,7 @@ from cl_llama.models.rope import (
     DynamicScaling,
     LinearScaling,
     Llama3Scaling,
+    LongRopeScaling,
     RopeConfig,
     YarnScaling,
     cos_sin,
@@ -28,16 +29,18 @@ HEAD_DIM = 64
 def test_frequencies_equal_transformers(case):
     rope, _ = rope_from_hf(ConfigValues(Path("config.json"), case["config"]), 2048)
     position = (case["length"] or 1) - 1
+    rope = rope.for_length(position + 1)
     got = inverse_frequencies(rope, HEAD_DIM, np.array([position]))[0]
     # transformers computes them in float32.
     np.testing.assert_allclose(got, case["inverse_frequencies"], rtol=2e-6)
-    factor = rope.scaling.attention_factor if isinstance(rope.scaling, YarnScaling) else 1.0
+    scaled = isinstance(rope.scaling, YarnScaling | LongRopeScaling)
+    factor = rope.scaling.attention_factor if scaled else 1.0
     assert factor == pytest.approx(case["attention_factor"], rel=1e-12)
 
 
 def test_every_kind_is_covered():
     kinds = {type(rope_from_hf(ConfigValues(Path(), c["config"]), 1)[0].scaling) for c in CASES}
-    assert kinds == {LinearScaling, DynamicScaling, YarnScaling, Llama3Scaling}
+    assert kinds == {LinearScaling, DynamicScaling, YarnScaling, Llama3Scaling, LongRopeScaling}
 
 
 def test_plain_table():

@@ -167,6 +167,26 @@ def test_rotary_tables_are_ignored(file_format, name):
     map_tensors(PLAIN, checkpoint(shapes | {name: (4,)}, file_format))
 
 
+def test_fused_projections():
+    """Phi-3's: the rows of the parts are where those of the whole say."""
+    shapes = hf_shapes()
+    for i in range(L):
+        layer = f"model.layers.{i}"
+        for part in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"):
+            del shapes[f"{layer}.{part}.weight"]
+        del shapes[f"{layer}.mlp.gate_proj.weight"], shapes[f"{layer}.mlp.up_proj.weight"]
+        shapes[f"{layer}.self_attn.qkv_proj.weight"] = ((H + 2 * G) * K, D)
+        shapes[f"{layer}.mlp.gate_up_proj.weight"] = (2 * F, D)
+    config = replace(PLAIN, architecture="phi3")
+    layer = map_tensors(config, checkpoint(shapes)).layers[1]
+    parts = [layer.q, layer.k, layer.v]
+    assert [part.first for part in parts] == [0, H * K, (H + G) * K]
+    assert [part.shape for part in parts] == [(H * K, D), (G * K, D), (G * K, D)]
+    assert {part.source.name for part in parts} == {"model.layers.1.self_attn.qkv_proj.weight"}
+    assert (layer.gate.first, layer.up.first, layer.up.shape) == (0, F, (F, D))
+    assert "15 missing: " in refusal(PLAIN, shapes)
+
+
 def refusal(config, shapes, file_format="hf"):
     with pytest.raises(CheckpointError) as caught:
         map_tensors(config, checkpoint(shapes, file_format))

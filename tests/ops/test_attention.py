@@ -103,14 +103,19 @@ def test_attention(runtime: Runtime, family: Family, case: Case) -> None:
 
 
 @pytest.mark.parametrize("adjacent", [False, True])
-@pytest.mark.parametrize("K", [2, 10, 64, 80])
-def test_rope_store(runtime: Runtime, family: Family, K: int, adjacent: bool) -> None:
+@pytest.mark.parametrize(
+    ("K", "width"), [(2, None), (10, None), (64, None), (80, None), (10, 4), (64, 48)]
+)
+def test_rope_store(
+    runtime: Runtime, family: Family, K: int, width: int | None, adjacent: bool
+) -> None:
     rng = np.random.default_rng(K)
     T, H, G, blocks = 5, 6, 3, 4
     q_THK = rng.standard_normal((T, H, K)).astype(np.float32)
     k_TGK = rng.standard_normal((T, G, K)).astype(np.float32)
     v_TGK = rng.standard_normal((T, G, K)).astype(np.float32)
     angle = rng.uniform(-3, 3, (T, K // 2))
+    angle[:, (width or K) // 2 :] = 0
     angles = np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)
     slots_T = np.array([0, 31, 32, 127, 70], np.int32)
     q = Guarded(runtime, q_THK)
@@ -126,11 +131,12 @@ def test_rope_store(runtime: Runtime, family: Family, K: int, adjacent: bool) ->
         runtime.from_numpy(slots_T),
         cache,
         adjacent=adjacent,
+        width=width,
     )
     pairing = "adjacent" if adjacent else "half"
-    assert_close(q.numpy(), reference.rope(q_THK, angles, pairing), 1e-6)
+    assert_close(q.numpy(), reference.rope(q_THK, angles, pairing, width), 1e-6)
     expected_k, expected_v = before.copy(), before.copy()
-    rotated = reference.rope(k_TGK, angles, pairing)
+    rotated = reference.rope(k_TGK, angles, pairing, width)
     for t, slot in enumerate(slots_T):
         expected_k[slot // ops.BLOCK, :, slot % ops.BLOCK] = rotated[t]
         expected_v[slot // ops.BLOCK, :, slot % ops.BLOCK] = v_TGK[t]
