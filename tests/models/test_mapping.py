@@ -27,7 +27,10 @@ from tests.models import fixture_models
 from tests.models.fixture_models import FIXTURES, NAMES, slice_of
 from tools import make_random_model
 
-CONVERTED = {"f32-saved", "gpt2", "llama32-tied", "meta-llama31", "qwen25-tied", "smollm-tied-9-3"}
+CONVERTED = {
+    *("f32-saved", "gpt2", "granite", "llama32-tied", "meta-llama31", "qwen25-tied"),
+    "smollm-tied-9-3",
+}
 """The fixtures in other formats than float16."""
 
 
