@@ -61,12 +61,12 @@ inline void store_pairs(int16 a, int16 b, __global uint *pairs) {
 inline void store_record(float16 lo, float16 hi, float largest, __global uint *record) {
     float unit = largest / LARGEST, per_unit = largest > 0.0f ? LARGEST / largest : 0.0f;
     lo *= per_unit, hi *= per_unit;
-    int16 a = convert_int16_rte(lo), b = convert_int16_rte(hi);
-    float16 first = convert_float16(a), second = convert_float16(b);
+    float16 first = rint(lo), second = rint(hi);
+    int16 a = convert_int16(first), b = convert_int16(second);
     store_pairs(a, b, record);
 #if LEVELS == 2
-    int16 c = min(convert_int16_rte((lo - first) * 65536.0f), 32767);
-    int16 d = min(convert_int16_rte((hi - second) * 65536.0f), 32767);
+    int16 c = min(convert_int16(rint((lo - first) * 65536.0f)), (int16)(32767));
+    int16 d = min(convert_int16(rint((hi - second) * 65536.0f)), (int16)(32767));
     store_pairs(c, d, record + RECORD_REST);
     first += convert_float16(c) * (1.0f / 65536.0f), second += convert_float16(d) * (1.0f / 65536.0f);
 #endif

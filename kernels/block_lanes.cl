@@ -88,15 +88,11 @@
 #define MOST (FORMAT == Q2_K ? 3 : FORMAT == Q3_K ? 7 : FORMAT == Q6_K ? 63 : FORMAT == Q5_0 || FORMAT == Q5_1 || FORMAT == Q5_K ? 31 : 15)
 #endif
 
-// Parts after which the places of bits repeat: so many are unrolled.
-#if PARTS == 1
+// Parts that are taken together: two have their bits in the same words, or their scales.
+#if PARTS == 1 || FORMAT == IQ4_XS
 #define CYCLE 1
-#elif FORMAT == Q4_K || FORMAT == Q6_K
-#define CYCLE 2
-#elif FORMAT == Q2_K
-#define CYCLE 4
 #else
-#define CYCLE 8
+#define CYCLE 2
 #endif
 
 typedef short short32 __attribute__((ext_vector_type(32)));
@@ -106,15 +102,18 @@ typedef short short32 __attribute__((ext_vector_type(32)));
 #define LAST_HALF(i) vload_half16(0, (__global const half *)(block + 32 * LEADING + 64 * BLOCK_WORDS + 32 * (i)))
 #define FLOATS(bits) convert_float16(as_int16(bits))
 
-// Both halves of a word of four-bit numbers `bits` as the uneven levels of the IQ4 formats, -127 to 113.
-inline uint16 levels_of(uint16 bits) {
-    uint16 lo = bits & 15u, hi = bits >> 16, out;
-    const int levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-    uint l[16], h[16];
-    vstore16(lo, 0, l);
-    vstore16(hi, 0, h);
-    for (uint i = 0; i < 16; i++) l[i] = (levels[l[i]] & 0xFFFF) | (uint)levels[h[i]] << 16;
-    return vload16(0, l);
+// The uneven levels of the IQ4 formats that pairs of four-bit numbers stand for.
+inline uint16 levels_of(uint16 pairs) {
+#define LEVELS_16 -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
+#if defined(__AVX512BW__) && __has_builtin(__builtin_ia32_permvarhi512)
+    const short32 levels = (short32)(LEVELS_16, LEVELS_16);
+    return __builtin_astype(__builtin_ia32_permvarhi512(levels, __builtin_astype(pairs, short32)), uint16);
+#else
+    const short16 levels = (short16)(LEVELS_16);
+    short32 numbers = __builtin_astype(pairs, short32);
+    short16 lo = shuffle(levels, as_ushort16(numbers.lo)), hi = shuffle(levels, as_ushort16(numbers.hi));
+    return __builtin_astype((short32)(lo, hi), uint16);
+#endif
 }
 
 // Numbers of `mask` bits in words j to j + 7, `shift` bits up: those of weights 0 to 31.
@@ -141,7 +140,8 @@ inline uint16 levels_of(uint16 bits) {
         q[2 * c + 1] |= (w >> ((bit) + 8) & 0x10001u) << (to);         \
     }
 
-inline void decode_part(__global const uchar *block, const uint part, uint16 *q, float16 *scale, float16 *minimum) {
+// Called, it would pass all numbers through memory.
+__attribute__((always_inline)) inline void decode_part(__global const uchar *block, const uint part, uint16 *q, float16 *scale, float16 *minimum) {
 #if FORMAT == Q8_0
     scale[0] = HALF(0);
 #pragma unroll

@@ -19,7 +19,7 @@ MANY_TOLERANCE = 3e-3
 
 @pytest.fixture
 def cpu_runtime(runtime: Runtime) -> Runtime:
-    if runtime.family != "cpu":
+    if runtime.family != "cpu" and runtime.device.type != "simulator":
         pytest.skip("a CPU's kernels")
     return runtime
 
@@ -35,7 +35,10 @@ MEETINGS: list[tuple[str, ops.Precision, int, int, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("format", "precision", "T", "N", "D"), MEETINGS)
+@pytest.mark.parametrize(
+    ("format", "precision", "T", "N", "D"),
+    [pytest.param(*case, id="-".join(map(str, ("cpu", *case)))) for case in MEETINGS],
+)
 def test_matmul(
     cpu_runtime: Runtime, format: str, precision: ops.Precision, T: int, N: int, D: int
 ) -> None:
@@ -48,10 +51,11 @@ def test_matmul(
     out = Guarded(cpu_runtime, before_TN)
     ops.matmul(
         cpu_runtime.from_numpy(x_TD),
-        ops.upload_matrix(cpu_runtime, matrix),
+        ops.upload_matrix(cpu_runtime, matrix, family="cpu"),
         out.array,
         cpu_runtime.from_numpy(bias_N),
         accumulate=True,
+        family="cpu",
         precision=precision,
     )
     tolerance = MANY_TOLERANCE if precision == "fast" and T > 8 else TOLERANCE[precision]
@@ -64,8 +68,8 @@ def test_embedding(cpu_runtime: Runtime, format: str) -> None:
     matrix = random_matrix(format, 37, 256)
     ids = np.array([36, 0, 17, 15], np.int32)
     out = Guarded(cpu_runtime, np.zeros((4, 256), np.float32))
-    weight = ops.upload_matrix(cpu_runtime, matrix)
-    ops.embedding(cpu_runtime.from_numpy(ids), weight, out.array, scale=0.5)
+    weight = ops.upload_matrix(cpu_runtime, matrix, family="cpu")
+    ops.embedding(cpu_runtime.from_numpy(ids), weight, out.array, scale=0.5, family="cpu")
     assert_close(out.numpy(), matrix.values[ids] / 2, 1e-6)
 
 
@@ -80,10 +84,12 @@ def test_feed_forward_of_mixed_formats(
     gate, up = random_matrix("q4_k", F, D), random_matrix("q4_k", F, D)
     up.blocks = up.blocks[::-1].copy()
     down = random_matrix("q6_k", D, F)
-    network = ops.GatedNetwork(*[ops.upload_matrix(cpu_runtime, m) for m in (gate, up, down)])
+    network = ops.GatedNetwork(
+        *[ops.upload_matrix(cpu_runtime, m, family="cpu") for m in (gate, up, down)]
+    )
     out = Guarded(cpu_runtime, x_TD)
     norm = ops.Norm(cpu_runtime.from_numpy(norm_D), 1e-5)
-    ops.feed_forward(out.array, norm, network, precision=precision)
+    ops.feed_forward(out.array, norm, network, family="cpu", precision=precision)
     h_TD = reference.rmsnorm(x_TD, norm_D, 1e-5)
     hidden = [reference.matmul(h_TD, matrix.values) for matrix in (gate, up)]
     added = reference.matmul(reference.swiglu(*hidden), down.values)
@@ -100,9 +106,10 @@ def test_products_of_one_norm_with_several_formats(cpu_runtime: Runtime) -> None
         cpu_runtime.from_numpy(x_TD),
         ops.Norm(cpu_runtime.from_numpy(norm_D), 1e-5),
         [
-            ops.Product(ops.upload_matrix(cpu_runtime, matrix), out.array)
+            ops.Product(ops.upload_matrix(cpu_runtime, matrix, family="cpu"), out.array)
             for matrix, out in zip(matrices, outs, strict=True)
         ],
+        family="cpu",
         precision="high",
     )
     h_TD = reference.rmsnorm(x_TD, norm_D, 1e-5)
@@ -142,4 +149,4 @@ def test_the_order_of_another_family_is_refused(cpu_runtime: Runtime) -> None:
     weight = ops.upload_matrix(cpu_runtime, Floats(), quantize="q8_0", family="portable")
     x_TD, out_TN = cpu_runtime.empty((1, 64), np.float32), cpu_runtime.empty((1, 20), np.float32)
     with pytest.raises(ValueError, match="1 rows of q8_0 are interleaved, the cpu family needs 16"):
-        ops.matmul(x_TD, weight, out_TN)
+        ops.matmul(x_TD, weight, out_TN, family="cpu")
