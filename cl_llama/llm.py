@@ -78,6 +78,7 @@ class Llama:
         chat_template: str | Path | None = None,
         max_seq_len: int | None = None,
         precision: Literal["high", "fast"] | None = None,
+        kv_type: Literal["f16", "q8_0"] = "f16",
         max_threads: int | None = None,
         use_mmap: bool = True,
         progress: bool = False,
@@ -92,11 +93,12 @@ class Llama:
         is the model's own. max_seq_len: None takes the model's own, shortened to what fits the
         device. precision: "high", the default, is as exact as float32 on float16 weights; "fast" is
         one pass of the device's matrix unit (Intel AMX, NVIDIA's tensor cores, Intel's XMX), where
-        it has one. max_threads: on a CPU device, the most of its cores to use; other devices ignore
-        it. use_mmap: CPU devices compute with float16 weights where the model's files lie in
-        memory, without a copy; files that are cut short meanwhile end the process, False copies
-        them. progress: show a download's. on_progress: called with the share of the weights that is
-        loaded, 0 to 1.
+        it has one. kv_type: what the cache holds of keys and values: "f16", or "q8_0", bytes with a
+        scale for every 32, in about half of the memory. max_threads: on a CPU device, the most of
+        its cores to use; other devices ignore it. use_mmap: CPU devices compute with float16
+        weights where the model's files lie in memory, without a copy; files that are cut short
+        meanwhile end the process, False copies them. progress: show a download's. on_progress:
+        called with the share of the weights that is loaded, 0 to 1.
 
         Raises ClLlamaError: CheckpointError, TokenizerError, DeviceError, RequestError by what is
         wrong.
@@ -112,6 +114,8 @@ class Llama:
 
         if precision not in (None, "high", "fast"):
             raise RequestError(f'precision must be "high" or "fast", got {precision!r}')
+        if kv_type not in ("f16", "q8_0"):
+            raise RequestError(f'kv_type must be "f16" or "q8_0", got {kv_type!r}')
         if max_threads is not None and max_threads < 1:
             raise RequestError(f"max_threads must be at least 1, got {max_threads}")
         if path_or_repo_id is None:
@@ -144,6 +148,7 @@ class Llama:
                     max_seq_len=max_seq_len,
                     on_progress=on_progress,
                     precision=precision or "high",
+                    kv_type=kv_type,
                     use_mmap=use_mmap,
                 )
             end_ids = None

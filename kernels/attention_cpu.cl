@@ -2,8 +2,8 @@
 // Token t at position p sees positions s <= p, and only s > p - window when window > 0.
 //
 // q_THK         float32 in   [T, H, K]
-// k_cache       float16 in   [blocks, G, K, BLOCK]
-// v_cache       float16 in   [blocks, G, K / PANEL, BLOCK, PANEL]
+// k_cache       float16 in   [blocks, G, K, BLOCK]; or Q8_0, as cached_lanes.cl has it
+// v_cache       float16 in   [blocks, G, K / PANEL, BLOCK, PANEL]; likewise
 // block_tables  int32 in     [sequences, table_stride]: the physical blocks of each sequence in order of position
 // tiles         int32 in     [tiles, 5]: first token in the batch, its position, sequence, first row, number of rows;
 //                            row r of a sequence's H / G query heads a token: token r / (H / G), head r % (H / G)
@@ -11,8 +11,6 @@
 // Global size (tiles, G), local size (1, 1). Accumulators: float32. Scores are in units of log 2.
 // The rows of a tile, which share a key head, meet STEP blocks of keys and values at a time, widened once. Scores of
 // GROUP rows are made in registers, and the running softmax (Milakov and Gimelshein, 2018) rescales the sums of values.
-
-#include "float16.cl"
 
 #ifndef K
 #define K 64 // head width
@@ -30,6 +28,12 @@
 #define STEP 2 // blocks that are widened together
 #endif
 
+#ifndef CACHE_Q8_0
+#define CACHE_Q8_0 0 // 1: the cache holds Q8_0
+#endif
+
+#include "cached_lanes.cl"
+
 #define WIDTH ((K + 15) / 16) // vectors of a head
 #define GROUP 8               // rows in registers together
 #if WIDTH % 2 == 0
@@ -38,7 +42,7 @@
 #define VECTORS 1
 #endif
 
-__kernel void attention(__global const float *q_THK, __global const half *k_cache, __global const half *v_cache,
+__kernel void attention(__global const float *q_THK, __global const Cached *k_cache, __global const Cached *v_cache,
                         __global const int *block_tables, __global const int *tiles, __global float *out_THK,
                         uint H, uint G, uint table_stride, uint window, float scale) {
     __global const int *tile = tiles + get_global_id(0) * 5;
@@ -69,17 +73,17 @@ __kernel void attention(__global const float *q_THK, __global const half *k_cach
         uint blocks = min((uint)STEP, last / BLOCK + 1 - block);
         uint s0 = block * BLOCK, count = min(blocks * BLOCK, last + 1 - s0);
         for (uint b = 0; b < blocks; b++) {
-            ulong cached = ((ulong)table[block + b] * G + g) * (BLOCK * K);
-            for (uint k = 0; k < K; k++) {
-                keys[b][k][0] = vload_half16(0, k_cache + cached + k * BLOCK);
-                keys[b][k][1] = vload_half16(1, k_cache + cached + k * BLOCK);
+            ulong unit = ((ulong)table[block + b] * G + g) * UNIT;
+            for (uint k0 = 0; k0 < K; k0 += SCALED) {
+                float16 lo = keys_scale(k_cache + unit, k0, 0), hi = keys_scale(k_cache + unit, k0, 1);
+                for (uint k = k0; k < min(k0 + SCALED, (uint)K); k++) {
+                    keys[b][k][0] = load_keys(k_cache + unit, k, 0, lo);
+                    keys[b][k][1] = load_keys(k_cache + unit, k, 1, hi);
+                }
             }
             // Values past the end were never written and may be NaN.
             for (uint s = b * BLOCK; s < min(count, (b + 1) * BLOCK); s++) {
-                for (uint j = 0; j < WIDTH; j++) {
-                    uint k = 16 * j, at = k / PANEL * (PANEL * BLOCK) + s % BLOCK * PANEL + k % PANEL;
-                    values[s][j] = load16_half(v_cache + cached + at, K % 16 == 0 ? 16 : K - k);
-                }
+                for (uint j = 0; j < WIDTH; j++) values[s][j] = load_value(v_cache + unit, s % BLOCK, 16 * j);
             }
         }
 

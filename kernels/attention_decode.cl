@@ -2,7 +2,7 @@
 // Token t at position p sees positions s <= p, and only s > p - window when window > 0.
 //
 // q_THK         float32 in   [T, H, K]
-// k_cache, v_cache  float16 in   [blocks, G, BLOCK, K]
+// k_cache, v_cache  float16 in   [blocks, G, BLOCK, K]; or Q8_0, as cached_rows.cl has it
 // block_tables  int32 in     [sequences, table_stride]: the physical blocks of each sequence in order of position
 // chunks        int32 in     [chunks, 5]: token in the batch, its position, sequence, first position of the chunk (a
 //                            multiple of BLOCK), number of positions (at most CHUNK)
@@ -30,12 +30,15 @@
 #define GROUP 64 // work-items: 64 or 128
 #endif
 
-#define ALIGNED (K % 8 == 0)
-#include "half_rows.cl"
+#ifndef CACHE_Q8_0
+#define CACHE_Q8_0 0 // 1: the cache holds Q8_0
+#endif
 
-#define LANES ((K + 7) / 8)                                   // items that read a position's values, eight columns each
+#define ALIGNED (K % 8 == 0)
+#include "cached_rows.cl"
+
+#define LANES OCTETS                                          // items that read a position's values, eight columns each
 #define SUBS (GROUP / LANES)                                  // positions whose values are read together
-#define ROW (LANES * 8 + 8)                                   // halves of a key in local memory, in different banks
 #define STRIDE (GROUP / BLOCK)                                // items that share a key
 #define OWN_HEADS ((HEADS + STRIDE - 1) / STRIDE)             // scores of a key that an item computes
 #define SHARE (GROUP / HEADS)                                 // items that share a head's softmax
@@ -43,12 +46,12 @@
 #error "GROUP is too small for K, or no multiple of BLOCK"
 #endif
 
-__kernel void attention_decode(__global const float *q_THK, __global const half *k_cache,
-                               __global const half *v_cache, __global const int *block_tables,
+__kernel void attention_decode(__global const float *q_THK, __global const Cached *k_cache,
+                               __global const Cached *v_cache, __global const int *block_tables,
                                __global const int *chunks, __global float *out, uint H, uint G,
                                uint table_stride, uint window, float scale, uint split) {
     __local float q[HEADS * LANES * 8] __attribute__((aligned(16)));
-    __local uint keys[BLOCK * ROW / 2] __attribute__((aligned(16))); // pairs of halves
+    __local uint keys[BLOCK * ROW_WORDS] __attribute__((aligned(16)));
     __local float weights[HEADS][CHUNK], reduced[GROUP], sums[SUBS * LANES * 8];
     uint item = get_local_id(0), heads = H / G, tiles = (heads + HEADS - 1) / HEADS;
     uint g = get_group_id(0) / tiles, head0 = get_group_id(0) % tiles * HEADS, row = get_group_id(1);
@@ -65,18 +68,18 @@ __kernel void attention_decode(__global const float *q_THK, __global const half 
     }
 
     for (uint s0 = begin / BLOCK * BLOCK; s0 < end; s0 += BLOCK) {
-        __global const half *source = k_cache + ((ulong)table[s0 / BLOCK] * G + g) * BLOCK * K;
+        __global const Cached *unit = k_cache + ((ulong)table[s0 / BLOCK] * G + g) * UNIT;
         barrier(CLK_LOCAL_MEM_FENCE); // q is written; the keys of the previous round are read
         for (uint i = item; i < BLOCK * LANES; i += GROUP) {
-            uint s = i / LANES, k = i % LANES * 8;
-            copy8_half(source + s * K + k, (int)(K - k), keys + (s * ROW + k) / 2);
+            uint s = i / LANES;
+            copy8_cached(unit, s, i % LANES * 8, keys + s * ROW_WORDS);
         }
         barrier(CLK_LOCAL_MEM_FENCE); // the keys are written before they are read
         uint s = s0 + item % BLOCK;
         float scores[OWN_HEADS];
         UNROLL for (uint i = 0; i < OWN_HEADS; i++) scores[i] = 0.0f;
         for (uint k = 0; k < LANES * 8; k += 8) {
-            float8 key = local8_half(keys + (item % BLOCK * ROW + k) / 2);
+            float8 key = local8_cached(keys + item % BLOCK * ROW_WORDS, k);
             UNROLL for (uint i = 0; i < OWN_HEADS; i++) {
                 uint h = min(item / BLOCK + i * STRIDE, (uint)HEADS - 1);
                 scores[i] = dot8(key, local8_float(q + h * LANES * 8 + k), scores[i]);
@@ -111,11 +114,11 @@ __kernel void attention_decode(__global const float *q_THK, __global const half 
     UNROLL for (uint h = 0; h < HEADS; h++) values[h] = 0.0f;
     if (sub < SUBS) {
         for (uint s0 = begin / BLOCK * BLOCK; s0 < end; s0 += BLOCK) {
-            __global const half *source = v_cache + ((ulong)table[s0 / BLOCK] * G + g) * BLOCK * K + lane * 8;
+            __global const Cached *unit = v_cache + ((ulong)table[s0 / BLOCK] * G + g) * UNIT;
             uint lowest = max(begin, s0), last = min(end, s0 + BLOCK) - 1;
             UNROLL for (uint i = 0; i < BLOCK; i += SUBS) { // loads do not depend on conditions; a clamped position weighs 0
                 uint s = s0 + i + sub, at = clamp(s, lowest, last);
-                float8 value = load8_half_ending(source + at % BLOCK * K, (int)(K - lane * 8));
+                float8 value = load8_cached(unit, at % BLOCK, lane * 8);
                 UNROLL for (uint h = 0; h < HEADS; h++) values[h] += value * (at == s ? weights[h][at - origin] : 0.0f);
             }
         }

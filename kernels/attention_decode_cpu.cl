@@ -3,8 +3,8 @@
 // to ROWS queries that share a key head, and their context or a chunk of it; attention_merge_cpu.cl joins the chunks.
 //
 // q_THK         float32 in   [T, H, K]
-// k_cache       float16 in   [blocks, G, K, BLOCK]
-// v_cache       float16 in   [blocks, G, K / PANEL, BLOCK, PANEL]
+// k_cache       float16 in   [blocks, G, K, BLOCK]; or Q8_0, as cached_lanes.cl has it
+// v_cache       float16 in   [blocks, G, K / PANEL, BLOCK, PANEL]; likewise
 // block_tables  int32 in     [sequences, table_stride]: the physical blocks of each sequence in order of position
 // items         int32 in     [items, 9]: first token in the batch, its position, sequence, first row, number of rows,
 //                            first position (a multiple of BLOCK), end position, partial, partials a token;
@@ -16,8 +16,6 @@
 // Each block of keys or values is widened once for all rows. All scores of SPAN blocks are made before their values are
 // read: the running softmax (Milakov and Gimelshein, 2018) rescales seldom. What the window hides at a chunk's start is
 // not read.
-
-#include "float16.cl"
 
 #ifndef K
 #define K 64 // head width
@@ -35,6 +33,12 @@
 #define ROWS 8 // most rows of an item
 #endif
 
+#ifndef CACHE_Q8_0
+#define CACHE_Q8_0 0 // 1: the cache holds Q8_0
+#endif
+
+#include "cached_lanes.cl"
+
 #define WIDTH ((K + 15) / 16) // vectors of a head
 #if ROWS <= 4 && WIDTH % 4 == 0
 #define VECTORS 4 // vectors of values in registers together
@@ -44,7 +48,7 @@
 #define VECTORS 1
 #endif
 
-__kernel void attention_decode(__global const float *q_THK, __global const half *k_cache, __global const half *v_cache,
+__kernel void attention_decode(__global const float *q_THK, __global const Cached *k_cache, __global const Cached *v_cache,
                                __global const int *block_tables, __global const int *items, __global float *out_THK,
                                __global float *partials, uint H, uint G, uint table_stride, uint window, float scale) {
     __global const int *item = items + get_global_id(0) * 9;
@@ -64,7 +68,7 @@ __kernel void attention_decode(__global const float *q_THK, __global const half 
     if (window > 0) begin = max((int)begin, (int)(oldest_p + 1) - (int)window) / BLOCK * BLOCK;
     __global const int *table = block_tables + (ulong)item[2] * table_stride + begin / BLOCK;
     uint blocks = (end - begin + BLOCK - 1) / BLOCK;
-    ulong head = (ulong)g * (K * BLOCK), stride = (ulong)G * (K * BLOCK);
+    ulong head = (ulong)g * UNIT, stride = (ulong)G * UNIT;
     float q[K * ROWS];
     float16 scores[ROWS][2 * SPAN];
     float16 sums[ROWS][WIDTH];
@@ -86,20 +90,23 @@ __kernel void attention_decode(__global const float *q_THK, __global const half 
         for (uint i = 0; i < ROWS; i++) top[i] = -FLT_MAX;
         for (uint b = 0; b < span; b++) {
             uint block = block0 + b;
-            __global const half *keys = k_cache + table[block] * stride + head;
-            __global const half *next =
+            __global const Cached *keys = k_cache + table[block] * stride + head;
+            __global const Cached *next =
                 b + 1 < span ? k_cache + table[block + 1] * stride + head : v_cache + table[block0] * stride + head;
             float16 lo[ROWS], hi[ROWS];
 #pragma unroll
             for (uint i = 0; i < ROWS; i++) lo[i] = hi[i] = 0.0f;
-            for (uint k = 0; k < K; k++) {
-                float16 a = vload_half16(0, keys + k * BLOCK), c = vload_half16(1, keys + k * BLOCK);
-                PREFETCH(next + k * BLOCK);
+            for (uint k0 = 0; k0 < K; k0 += SCALED) {
+                float16 scale_lo = keys_scale(keys, k0, 0), scale_hi = keys_scale(keys, k0, 1);
+                for (uint k = k0; k < min(k0 + SCALED, (uint)K); k++) {
+                    float16 a = load_keys(keys, k, 0, scale_lo), c = load_keys(keys, k, 1, scale_hi);
+                    PREFETCH(next + k * BLOCK);
 #pragma unroll
-                for (uint i = 0; i < ROWS; i++) {
-                    float16 qk = (float16)(q[k * ROWS + i]);
-                    lo[i] = MULTIPLY_ADD(qk, a, lo[i]);
-                    hi[i] = MULTIPLY_ADD(qk, c, hi[i]);
+                    for (uint i = 0; i < ROWS; i++) {
+                        float16 qk = (float16)(q[k * ROWS + i]);
+                        lo[i] = MULTIPLY_ADD(qk, a, lo[i]);
+                        hi[i] = MULTIPLY_ADD(qk, c, hi[i]);
+                    }
                 }
             }
             uint s0 = begin + block * BLOCK;
@@ -137,8 +144,8 @@ __kernel void attention_decode(__global const float *q_THK, __global const half 
 
         for (uint b = 0; b < span; b++) {
             uint block = block0 + b, following = min(block + 1, blocks - 1);
-            __global const half *values = v_cache + table[block] * stride + head;
-            __global const half *next = (b + 1 < span ? v_cache : k_cache) + table[following] * stride + head;
+            __global const Cached *values = v_cache + table[block] * stride + head;
+            __global const Cached *next = (b + 1 < span ? v_cache : k_cache) + table[following] * stride + head;
             const float *weights = (const float *)scores[0] + b * BLOCK;
             // Values past the end were never written and may be NaN.
             uint count = min((uint)BLOCK, end - begin - block * BLOCK);
@@ -153,9 +160,9 @@ __kernel void attention_decode(__global const float *q_THK, __global const half 
                     float16 v[VECTORS];
 #pragma unroll
                     for (uint j = 0; j < VECTORS; j++) {
-                        uint k = (j0 + j) * 16, at = k / PANEL * (PANEL * BLOCK) + s * PANEL + k % PANEL;
-                        v[j] = load16_half(values + at, K % 16 == 0 ? 16 : K - k);
-                        if (j % 2 == 0) PREFETCH(next + at);
+                        uint k = (j0 + j) * 16;
+                        v[j] = load_value(values, s, k);
+                        if (j % 2 == 0) PREFETCH(next + VALUE_AT(s, k));
                     }
 #pragma unroll
                     for (uint i = 0; i < ROWS; i++) {

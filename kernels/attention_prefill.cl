@@ -2,7 +2,7 @@
 // Token t at position p sees positions s <= p, and only s > p - window when window > 0.
 //
 // q_THK         float32 in   [T, H, K]
-// k_cache, v_cache  float16 in   [blocks, G, BLOCK, K]
+// k_cache, v_cache  float16 in   [blocks, G, BLOCK, K]; or Q8_0, as cached_rows.cl has it
 // block_tables  int32 in     [sequences, table_stride]: the physical blocks of each sequence in order of position
 // tiles         int32 in     [tiles, 5]: first token in the batch, its position, sequence, first row, number of rows;
 //                            row r of a sequence's H / G query heads a token: token r / (H / G), head r % (H / G)
@@ -25,23 +25,25 @@
 #define KEYS 32 // keys in local memory together: 8, 16 or 32; divides BLOCK
 #endif
 
+#ifndef CACHE_Q8_0
+#define CACHE_Q8_0 0 // 1: the cache holds Q8_0
+#endif
+
 #define ALIGNED (K % 8 == 0)
-#include "half_rows.cl"
+#include "cached_rows.cl"
 
 #define GROUP 64
 #define SIDE 8
 #define SHARE (GROUP / ROWS)                  // items that share a row's softmax
-#define OCTETS ((K + 7) / 8)                  // groups of eight columns
-#define OWN_OCTETS ((OCTETS + SIDE - 1) / SIDE) // of which an item has so many
-#define Q_ROW (OCTETS * 8 + 4)                // floats of a query, halves of a key: neighbours lie in different banks
-#define KEY_ROW (OCTETS * 8 + 8)
+#define OWN_OCTETS ((OCTETS + SIDE - 1) / SIDE) // groups of eight columns that an item has
+#define Q_ROW (OCTETS * 8 + 4)                // floats of a query: neighbours lie in different banks
 
-__kernel void attention_prefill(__global const float *q_THK, __global const half *k_cache,
-                                __global const half *v_cache, __global const int *block_tables,
+__kernel void attention_prefill(__global const float *q_THK, __global const Cached *k_cache,
+                                __global const Cached *v_cache, __global const int *block_tables,
                                 __global const int *tiles, __global float *out_THK, uint H, uint G,
                                 uint table_stride, uint window, float scale) {
     __local float q[ROWS * Q_ROW] __attribute__((aligned(16)));
-    __local uint cached[KEYS * KEY_ROW / 2] __attribute__((aligned(16))); // pairs of halves
+    __local uint cached[KEYS * ROW_WORDS] __attribute__((aligned(16)));
     __local float scores[ROWS][KEYS + 1], rescale[ROWS], totals[GROUP];
     uint item = get_local_id(0), g = get_group_id(1), heads = H / G;
     __global const int *tile = tiles + get_group_id(0) * 5;
@@ -62,12 +64,12 @@ __kernel void attention_prefill(__global const float *q_THK, __global const half
     uint first = position + row0 / heads, last = position + (row0 + rows - 1) / heads;
     uint begin = window > 0 ? max((int)(first + 1) - (int)window, 0) : 0;
     for (uint s0 = begin / KEYS * KEYS; s0 <= last; s0 += KEYS) {
-        ulong source = (((ulong)table[s0 / BLOCK] * G + g) * BLOCK + s0 % BLOCK) * K;
+        ulong unit = ((ulong)table[s0 / BLOCK] * G + g) * UNIT;
         uint count = min((uint)KEYS, last + 1 - s0); // what lies past it in the block is copied, and not used
         barrier(CLK_LOCAL_MEM_FENCE); // q is written; the values of the previous round are read
         for (uint i = item; i < KEYS * OCTETS; i += GROUP) {
-            uint s = i / OCTETS, k = i % OCTETS * 8;
-            copy8_half(k_cache + source + s * K + k, (int)(K - k), cached + (s * KEY_ROW + k) / 2);
+            uint s = i / OCTETS;
+            copy8_cached(k_cache + unit, s0 % BLOCK + s, i % OCTETS * 8, cached + s * ROW_WORDS);
         }
         barrier(CLK_LOCAL_MEM_FENCE); // the keys are written before they are read
         float products[ROWS / SIDE][KEYS / SIDE];
@@ -76,7 +78,7 @@ __kernel void attention_prefill(__global const float *q_THK, __global const half
         for (uint k = 0; k < OCTETS * 8; k += 8) {
             float8 keys[KEYS / SIDE];
             UNROLL for (uint j = 0; j < KEYS / SIDE; j++)
-                keys[j] = local8_half(cached + ((column + SIDE * j) * KEY_ROW + k) / 2);
+                keys[j] = local8_cached(cached + (column + SIDE * j) * ROW_WORDS, k);
             UNROLL for (uint i = 0; i < ROWS / SIDE; i++) {
                 float8 query = local8_float(q + (line + SIDE * i) * Q_ROW + k);
                 UNROLL for (uint j = 0; j < KEYS / SIDE; j++) products[i][j] = dot8(keys[j], query, products[i][j]);
@@ -98,8 +100,8 @@ __kernel void attention_prefill(__global const float *q_THK, __global const half
         total *= factor;
         barrier(CLK_LOCAL_MEM_FENCE); // scores are read before weights replace them, and keys before values do
         for (uint i = item; i < KEYS * OCTETS; i += GROUP) {
-            uint s = i / OCTETS, k = i % OCTETS * 8;
-            copy8_half(v_cache + source + s * K + k, (int)(K - k), cached + (s * KEY_ROW + k) / 2);
+            uint s = i / OCTETS;
+            copy8_cached(v_cache + unit, s0 % BLOCK + s, i % OCTETS * 8, cached + s * ROW_WORDS);
         }
         for (uint s = item % SHARE; s < KEYS; s += SHARE) {
             float weight = exp(scores[own][s] - top);
@@ -112,7 +114,7 @@ __kernel void attention_prefill(__global const float *q_THK, __global const half
             UNROLL for (uint j = 0; j < OWN_OCTETS; j++) sums[i][j] *= rescale[line + SIDE * i];
         for (uint s = 0; s < count; s++) {
             UNROLL for (uint j = 0; j < OWN_OCTETS; j++) {
-                float8 value = local8_half(cached + (s * KEY_ROW + min(column + SIDE * j, (uint)OCTETS - 1) * 8) / 2);
+                float8 value = local8_cached(cached + s * ROW_WORDS, min(column + SIDE * j, (uint)OCTETS - 1) * 8);
                 UNROLL for (uint i = 0; i < ROWS / SIDE; i++) sums[i][j] += value * scores[line + SIDE * i][s];
             }
         }

@@ -26,6 +26,19 @@ def f32(x):
     return np.asarray(x, np.float32).astype(np.float64)
 
 
+def q8_0(x):
+    """Round each 32 neighbours of the last axis to a byte times an f16 scale; the last ones may be
+    fewer. The largest of them becomes 127 or -127; halves are rounded away from zero."""
+    x = np.asarray(x, np.float64)
+    y = np.empty_like(x)
+    for start in range(0, x.shape[-1], 32):
+        group = x[..., start : start + 32]
+        scale = np.abs(group).max(axis=-1, keepdims=True) / 127
+        steps = group / np.where(scale > 0, scale, 1)
+        y[..., start : start + 32] = np.trunc(steps + np.copysign(0.5, steps)) * f16(scale)
+    return y
+
+
 def relative_rms(got, expected) -> float:
     """RMS of the error over the RMS of what was expected; NaN if any value is NaN."""
     got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
@@ -251,7 +264,7 @@ def llama_logits(config: ModelConfig, weights: Weights, ids_T, kept=f16):
     """Logits after every token of a prompt that starts at position 0: float64 [T, V].
 
     `kept` is what becomes of K (after its rotation) and of V before attention reads them: rounded
-    to f16, as the cache holds them; `np.asarray` keeps them exact.
+    to f16, as the cache holds them, or by `q8_0`; `np.asarray` keeps them exact.
     """
     H, G, K = config.n_heads, config.n_kv_heads, config.head_dim
     positions_T = np.arange(len(ids_T))

@@ -427,6 +427,8 @@ def test_a_failed_load_leaves_nothing_behind(shared_data: Callable[[str], Path])
 def test_parameters_that_from_pretrained_refuses():
     with pytest.raises(RequestError, match="""precision must be "high" or "fast", got 'faster'"""):
         Llama.from_pretrained(FIXTURE, precision="faster")
+    with pytest.raises(RequestError, match="""kv_type must be "f16" or "q8_0", got 'q4_0'"""):
+        Llama.from_pretrained(FIXTURE, kv_type="q4_0")
     with pytest.raises(RequestError, match="max_threads must be at least 1, got 0"):
         Llama.from_pretrained(FIXTURE, max_threads=0)
 
@@ -443,6 +445,17 @@ def test_precision(device: DeviceInfo, monkeypatch: pytest.MonkeyPatch):
     assert reference.relative_rms(logits("fast"), high) <= 1e-2
     monkeypatch.setenv("CL_LLAMA_MATRIX_UNITS", "off")
     np.testing.assert_array_equal(logits("fast"), logits("high"))
+
+
+def test_a_cache_of_bytes(device: DeviceInfo):
+    """It takes about half of the memory, and its rounding shows, a little."""
+    logits, nbytes = [], []
+    for kv_type in ("f16", "q8_0"):
+        with Llama.from_pretrained(FIXTURE, device=device.index, kv_type=kv_type) as llm:
+            logits.append(llm.logits(list(range(40))))
+            nbytes.append(llm.engine.model.memory.cache_bytes)
+    assert 0 < reference.relative_rms(logits[1], logits[0]) <= 1e-2
+    assert nbytes[1] < 0.6 * nbytes[0]
 
 
 def test_fewer_threads_give_the_same(device: DeviceInfo):

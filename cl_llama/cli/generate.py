@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
             chat_template=args.chat_template,
             max_seq_len=args.max_seq_len,
             precision=args.precision,
+            kv_type=args.kv_type,
             max_threads=args.max_threads,
             use_mmap=not args.no_mmap,
             progress=bar.visible,

@@ -215,6 +215,13 @@ def _add_device(group: "argparse._ArgumentGroup") -> None:
         "(Intel AMX, NVIDIA's tensor cores, Intel's XMX), where it has one",
     )
     group.add_argument(
+        "--kv-type",
+        choices=("f16", "q8_0"),
+        default="f16",
+        help="what the cache holds of keys and values: f16, the default, or q8_0, bytes with a "
+        "scale for every 32, in about half of the memory",
+    )
+    group.add_argument(
         "--f16",
         action="store_true",
         help="accepted for RLLaMA's sake: the weights are float16 always",

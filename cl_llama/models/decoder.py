@@ -68,6 +68,7 @@ class Decoder(ABC):
                 config.n_kv_heads,
                 config.head_dim,
                 family=self._family,
+                kv_type=memory.kv_type,
             )
             for _ in range(config.n_layers)
         ]
@@ -125,6 +126,7 @@ class Decoder(ABC):
             n_kv_heads=config.n_kv_heads,
             head_dim=config.head_dim,
             family=self._family,
+            kv_type=self.memory.kv_type,
             upload=put,
         )
         shape = (self._staging.send(), len(rows_R), plan.item_rows, plan.partials)

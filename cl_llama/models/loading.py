@@ -25,6 +25,7 @@ def load_model(
     family: Family | None = None,
     precision: ops.Precision = "high",
     use_mmap: bool = True,
+    kv_type: ops.KVType = "f16",
 ) -> Decoder:
     """Plan the memory, upload the weights once or map them, allocate the cache.
 
@@ -41,12 +42,13 @@ def load_model(
         precision: how exact products with weights are.
         use_mmap: CPU devices compute with float16 matrices where their files hold them; the files
             must keep their length as long as the model lives.
+        kv_type: what the cache holds.
 
     Raises:
         DeviceMemoryError: it does not fit; nothing was uploaded.
         CheckpointError: a value that f16 cannot hold; a file that cannot be read.
     """
-    memory = plan_memory(config, runtime.device, max_seq_len)
+    memory = plan_memory(config, runtime.device, max_seq_len, kv_type)
     if config.rope is not None:
         config = replace(config, rope=config.rope.for_length(memory.num_blocks * ops.BLOCK))
     loaded = 0
@@ -57,7 +59,8 @@ def load_model(
         if on_progress is not None:
             on_progress(min(1.0, loaded / memory.weight_bytes))
 
-    with building_kernels(runtime, kernels_of(config, tensors, runtime, family, precision)):
+    programs = kernels_of(config, tensors, runtime, family, precision, kv_type)
+    with building_kernels(runtime, programs):
         in_place = use_mmap and runtime.computes_in_host_memory
         mapped = MappedMatrices(runtime, tensors.matrices() if in_place else ())
 

@@ -16,12 +16,13 @@ _SHARE = 0.95
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """What a model takes of a device, in bytes, and the positions its cache holds."""
+    """What a model takes of a device, in bytes, and the positions its cache holds, in what type."""
 
     weight_bytes: int
     scratch_bytes: int
     cache_bytes_per_block: int
     num_blocks: int
+    kv_type: ops.KVType = "f16"
 
     @property
     def cache_bytes(self) -> int:
@@ -34,10 +35,15 @@ class MemoryPlan:
         return self.weight_bytes + self.scratch_bytes + self.cache_bytes
 
 
-def plan_memory(config: ModelConfig, device: DeviceInfo, max_seq_len: int | None) -> MemoryPlan:
+def plan_memory(
+    config: ModelConfig,
+    device: DeviceInfo,
+    max_seq_len: int | None,
+    kv_type: ops.KVType = "f16",
+) -> MemoryPlan:
     """How much of the device a model takes with a cache for one sequence of `max_seq_len`.
 
-    None is the model's own length, shortened to what fits.
+    None is the model's own length, shortened to what fits. kv_type: what the cache holds.
 
     Raises:
         DeviceMemoryError: it does not fit; says how much is missing and which length would fit.
@@ -47,7 +53,7 @@ def plan_memory(config: ModelConfig, device: DeviceInfo, max_seq_len: int | None
         raise RequestError(f"max_seq_len must be at least 1, got {max_seq_len}")
     weights = weight_bytes(config)
     scratch = scratch_bytes(config, device.compute_units if family_of(device) == "cpu" else 0)
-    layer_block = config.n_kv_heads * config.head_dim * ops.BLOCK * 2
+    layer_block = ops.cache_bytes(config.n_kv_heads, config.head_dim, kv_type)
     block_bytes = 2 * config.n_layers * layer_block
     available = device.global_mem_bytes
     if device.is_cpu:
@@ -70,7 +76,7 @@ def plan_memory(config: ModelConfig, device: DeviceInfo, max_seq_len: int | None
             f"{_gib(available)} are available, {_gib(max(0, needed - available))} are missing; "
             f"{advice}"
         )
-    return MemoryPlan(weights, scratch, block_bytes, min(wanted, fitting))
+    return MemoryPlan(weights, scratch, block_bytes, min(wanted, fitting), kv_type)
 
 
 def weight_bytes(config: ModelConfig) -> int:

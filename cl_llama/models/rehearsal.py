@@ -101,6 +101,7 @@ def kernels_of(
     runtime: Runtime,
     family: Family | None,
     precision: ops.Precision,
+    kv_type: ops.KVType = "f16",
 ) -> list[Program]:
     """The programs that prompts, decoding and its usual choices of a token ask for.
 
@@ -124,7 +125,7 @@ def kernels_of(
         replace(config, n_layers=1, windows=config.windows[:1]),
         weights,
         stage,
-        MemoryPlan(0, 0, 0, blocks),
+        MemoryPlan(0, 0, 0, blocks, kv_type),
         family,
         precision,
     )

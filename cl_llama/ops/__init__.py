@@ -4,15 +4,15 @@ Arrays are float32 unless said otherwise. `family` picks the kernels of one fami
 a bench wants to; None is the device's own.
 """
 
-from cl_llama.ops.attention import (
+from cl_llama.ops.attention import AttentionPlan, attention, plan_attention, rope_store
+from cl_llama.ops.attention_cache import (
     BLOCK,
-    AttentionPlan,
+    KV_TYPES,
     KVCache,
+    KVType,
     allocate_cache,
-    attention,
+    cache_bytes,
     cache_from_numpy,
-    plan_attention,
-    rope_store,
 )
 from cl_llama.ops.elementwise import add, embedding, gelu, layernorm, rmsnorm, swiglu
 from cl_llama.ops.feed_forward import GatedNetwork, feed_forward
@@ -35,10 +35,12 @@ __all__ = [
     "ALIGNMENT",
     "ALL_PARAMETERS",
     "BLOCK",
+    "KV_TYPES",
     "MAX_TOP_K",
     "AttentionPlan",
     "GatedNetwork",
     "KVCache",
+    "KVType",
     "Norm",
     "Precision",
     "Product",
@@ -50,6 +52,7 @@ __all__ = [
     "argmax",
     "as_f16",
     "attention",
+    "cache_bytes",
     "cache_from_numpy",
     "ceil_div",
     "embedding",

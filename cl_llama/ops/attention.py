@@ -11,77 +11,14 @@ from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.opencl.tuning import value
 from cl_llama.ops import attention_amx, attention_mma, attention_portable
 from cl_llama.ops import attention_parameters as tunable
+from cl_llama.ops.attention_cache import BLOCK, KVCache, KVType, cache_defines, panel, unit_shape
 from cl_llama.ops.attention_portable import PortablePlan
 from cl_llama.ops.matmul import Precision
 from cl_llama.ops.shapes import ceil_div, expect
 
-BLOCK = 32
-"""Positions in a block of the cache; the CPU family's kernels are written for 32."""
 _GROUP = 64
 _FEW_ROWS = 32
 """The CPU family divides the context of one new token; of so many rows if a token has four."""
-
-
-@dataclass(frozen=True, eq=False)
-class KVCache:
-    """One layer's keys and values, f16, laid out for one family's kernels.
-
-    Portable family: [blocks, G, BLOCK, K] each. CPU family: keys [blocks, G, K, BLOCK], so that a
-    vector has sixteen positions of one element; values [blocks, G, K / P, BLOCK, P], so that P
-    elements of all of a block's positions, whose sums stay in registers, lie end to end.
-    """
-
-    keys: DeviceArray
-    values: DeviceArray
-    family: Family
-
-    def numpy(self) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-        """Copies of keys and values, [blocks, G, BLOCK, K] on both families."""
-        keys, values = self.keys.numpy(), self.values.numpy()
-        if self.family == "portable":
-            return keys, values
-        keys = keys.swapaxes(2, 3)
-        return keys, values.swapaxes(2, 3).reshape(keys.shape)
-
-
-def allocate_cache(
-    runtime: Runtime,
-    blocks: int,
-    n_kv_heads: int,
-    head_dim: int,
-    *,
-    family: Family | None = None,
-) -> KVCache:
-    """A layer's cache of `blocks` blocks, contents undefined; family None is the device's."""
-    family = family or runtime.family
-    keys: tuple[int, ...] = (blocks, n_kv_heads, BLOCK, head_dim)
-    values = keys
-    if family == "cpu":
-        panel = _panel(head_dim)
-        keys = (blocks, n_kv_heads, head_dim, BLOCK)
-        values = (blocks, n_kv_heads, head_dim // panel, BLOCK, panel)
-    return KVCache(runtime.empty(keys, np.float16), runtime.empty(values, np.float16), family)
-
-
-def cache_from_numpy(
-    runtime: Runtime,
-    keys: NDArray[np.float16],
-    values: NDArray[np.float16],
-    *,
-    family: Family | None = None,
-) -> KVCache:
-    """A cache of given contents, both f16 [blocks, G, BLOCK, K]."""
-    family = family or runtime.family
-    if family == "cpu":
-        keys = keys.swapaxes(2, 3)
-        panel = _panel(values.shape[3])
-        values = values.reshape(*values.shape[:3], -1, panel).swapaxes(2, 3)
-    return KVCache(runtime.from_numpy(keys), runtime.from_numpy(values), family)
-
-
-def _panel(head_dim: int) -> int:
-    """Elements of a value that lie together in the CPU family's cache: two vectors if they fit."""
-    return next((panel for panel in (32, 16) if head_dim % panel == 0), head_dim)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +34,7 @@ class AttentionPlan:
         item_rows: most rows of an item.
         merges: int32 [merges, 3], tokens whose context is in several chunks.
         partials: chunks of the tokens of `merges`.
+        kv_type: of the cache it is for; only kernels without matrix units take Q8_0.
         portable: the plan for the portable family, which has none of the other pieces of work.
     """
 
@@ -108,6 +46,7 @@ class AttentionPlan:
     item_rows: int
     merges: DeviceArray | None
     partials: int
+    kv_type: KVType = "f16"
     portable: PortablePlan | None = None
 
     @property
@@ -125,6 +64,7 @@ def plan_attention(
     n_kv_heads: int,
     head_dim: int,
     family: Family | None = None,
+    kv_type: KVType = "f16",
     upload: Callable[[NDArray[np.int32]], DeviceArray] | None = None,
 ) -> AttentionPlan:
     """Divide a step's queries, and long contexts of few queries, into pieces of work.
@@ -138,12 +78,13 @@ def plan_attention(
         n_kv_heads: key heads, G; H is a multiple of G.
         head_dim: K.
         family: the kernels to plan for; None is the device's.
+        kv_type: what the cache holds.
         upload: brings the plan's arrays to the device; None is `runtime.from_numpy`.
     """
     upload = upload or runtime.from_numpy
     heads = n_heads // n_kv_heads
     if (family or runtime.family) == "portable":
-        mma_rows = attention_mma.ROWS if attention_mma.suits(runtime, head_dim) else None
+        by_unit = kv_type == "f16" and attention_mma.suits(runtime, head_dim)
         return AttentionPlan(
             tile_spans=tuple(span for span in spans if span[0] > 1),
             few_spans=tuple(span for span in spans if span[0] == 1),
@@ -153,8 +94,10 @@ def plan_attention(
             item_rows=0,
             merges=None,
             partials=0,
+            kv_type=kv_type,
             portable=attention_portable.plan(
-                runtime, spans, heads, n_kv_heads, head_dim, upload, mma_rows
+                *(runtime, spans, heads, n_kv_heads, head_dim, upload),
+                attention_mma.ROWS if by_unit else None,
             ),
         )
     tuning = runtime.tuning
@@ -166,7 +109,7 @@ def plan_attention(
     wanted = value(tuning, tunable.ITEMS_PER_UNIT) * runtime.compute_units
     divisions = ceil_div(wanted, n_kv_heads * max(1, len(few)))
     least_chunk = value(tuning, tunable.LEAST_CHUNK)
-    if attention_amx.suits(runtime, head_dim):
+    if kv_type == "f16" and attention_amx.suits(runtime, head_dim):
         rows_each = [count * heads for count, _ in spans if count > few_tokens]
         tile_rows = attention_amx.tile_rows(runtime, rows_each, n_kv_heads, head_dim)
     tiles, items, merges = [], [], []
@@ -207,6 +150,7 @@ def plan_attention(
         item_rows=item_rows,
         merges=uploaded[2],
         partials=partials,
+        kv_type=kv_type,
     )
 
 
@@ -229,7 +173,7 @@ def rope_store(
     adjacent: bool,
     width: int | None = None,
 ) -> None:
-    """Rotate q in place, rotate k, and store k and v in the cache as f16 (Su et al., 2021).
+    """Rotate q in place, rotate k, and store k and v in the cache (Su et al., 2021).
 
     Args:
         q_THK: f32 [T, H, K].
@@ -260,12 +204,15 @@ def rope_store(
         BLOCK=BLOCK,
         ADJACENT=int(adjacent),
         ROTARY=width or K,
-        **({"PANEL": _panel(K)} if cpu else {}),
+        **({"PANEL": panel(K)} if cpu else {}),
+        **cache_defines(cache.kv_type),
     )
-    pairs = K // 2 * (H + 2 * G)
+    items = K // 2 * (H + 2 * G)
+    if cache.kv_type == "q8_0":
+        items = K // 2 * H + 2 * G * ceil_div(K, 32)
     runtime.launch(
         kernel,
-        (T,) if cpu else (ceil_div(pairs, _GROUP) * _GROUP, T),
+        (T,) if cpu else (ceil_div(items, _GROUP) * _GROUP, T),
         (1,) if cpu else (_GROUP, 1),
         q_THK,
         k_TGK,
@@ -303,10 +250,13 @@ def attention(
     T, H, K = q_THK.shape
     blocks, G = cache.keys.shape[:2]
     expect("attention", "out_THK", out_THK, (T, H, K))
-    block = (K, BLOCK) if cache.family == "cpu" else (BLOCK, K)
-    expect("attention", "cache", cache.keys, (blocks, G, *block))
-    if cache.family != plan.family:
-        raise ValueError(f"attention: cache for {cache.family}, plan for {plan.family} kernels")
+    unit = unit_shape(cache.family, "keys", K, cache.kv_type)
+    expect("attention", "cache", cache.keys, (blocks, G, *unit))
+    if (cache.family, cache.kv_type) != (plan.family, plan.kv_type):
+        raise ValueError(
+            f"attention: cache for {cache.family} kernels in {cache.kv_type}, plan for "
+            f"{plan.family} kernels and {plan.kv_type}"
+        )
     runtime = q_THK.runtime
     scale = K**-0.5 if scale is None else scale
 
@@ -324,7 +274,14 @@ def attention(
         **defines: int,
     ) -> None:
         kernel = runtime.kernel(
-            filename, name, "bbbbb" + "b" * len(outputs) + "uuuuf", K=K, BLOCK=BLOCK, **defines
+            filename,
+            name,
+            "bbbbb" + "b" * len(outputs) + "uuuuf",
+            K=K,
+            BLOCK=BLOCK,
+            PANEL=panel(K),
+            **defines,
+            **cache_defines(cache.kv_type),
         )
         runtime.launch(
             kernel,
@@ -347,20 +304,22 @@ def attention(
     if plan.portable is not None:
         if plan.portable.tiles is not None:
             announce(plan.tile_spans)
-            if attention_mma.suits(runtime, K):
+            if cache.kv_type == "f16" and attention_mma.suits(runtime, K):
                 attention_mma.attend_tiles(
                     inputs, plan.portable.tiles, out_THK, window or 0, scale, precision
                 )
             else:
                 attention_portable.attend_tiles(
-                    inputs, plan.portable.tiles, out_THK, window or 0, scale
+                    inputs, cache.kv_type, plan.portable.tiles, out_THK, window or 0, scale
                 )
         if plan.portable.chunks is not None:
             announce(plan.few_spans)
-            attention_portable.attend_chunks(inputs, plan.portable, out_THK, window or 0, scale)
+            attention_portable.attend_chunks(
+                inputs, cache.kv_type, plan.portable, out_THK, window or 0, scale
+            )
     if plan.tiles is not None:
         announce(plan.tile_spans)
-        if attention_amx.suits(runtime, K):
+        if cache.kv_type == "f16" and attention_amx.suits(runtime, K):
             attention_amx.attend_tiles(inputs, plan.tiles, out_THK, window or 0, scale, precision)
         else:
             tiles = plan.tiles.shape[0]
@@ -368,7 +327,6 @@ def attention(
                 *("attention_cpu.cl", "attention", (tiles, G), (1, 1), plan.tiles, out_THK),
                 ROWS=value(runtime.tuning, tunable.TILE_ROWS),
                 STEP=value(runtime.tuning, tunable.STEP),
-                PANEL=_panel(K),
             )
     if plan.items is not None:
         announce(plan.few_spans)
@@ -378,7 +336,6 @@ def attention(
             *(plan.items, out_THK, partials),
             ROWS=plan.item_rows,
             SPAN=value(runtime.tuning, tunable.SPAN),
-            PANEL=_panel(K),
         )
         if plan.merges is not None:
             kernel = runtime.kernel("attention_merge_cpu.cl", "attention_merge", "bbbu", K=K)

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from cl_llama.opencl.runtime import DeviceArray, Runtime
 from cl_llama.opencl.tuning import value
 from cl_llama.ops import attention_parameters as tunable
+from cl_llama.ops.attention_cache import BLOCK, KVType, cache_defines
 from cl_llama.ops.shapes import ceil_div
 
 Inputs = tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray]
-"""q_THK f32, the cache's keys and values f16 [blocks, G, BLOCK, K], block_tables_BW int32."""
+"""q_THK f32, the cache's keys and values, block_tables_BW int32."""
 
 _GROUP = 64
 _NARROW = 128
@@ -93,32 +94,43 @@ def plan(
 
 
 def attend_tiles(
-    inputs: Inputs, tiles: DeviceArray, out_THK: DeviceArray, window: int, scale: float
+    inputs: Inputs,
+    kv_type: KVType,
+    tiles: DeviceArray,
+    out_THK: DeviceArray,
+    window: int,
+    scale: float,
 ) -> None:
     """Queue the kernel for sequences with several new tokens.
 
     `ops.attention` says what is computed, and checks the shapes.
     """
-    runtime, G, K, block, sizes = _sizes(inputs, window, scale)
+    runtime, G, K, sizes = _sizes(inputs, window, scale)
     kernel = runtime.kernel(
         "attention_prefill.cl",
         "attention_prefill",
         "bbbbbbuuuuf",
         K=K,
-        BLOCK=block,
+        BLOCK=BLOCK,
         ROWS=_rows(runtime, K),
         KEYS=_narrowed(value(runtime.tuning, tunable.PORTABLE_TILE_KEYS), K),
+        **cache_defines(kv_type),
     )
     items = (tiles.shape[0] * _GROUP, G)
     runtime.launch(kernel, items, (_GROUP, 1), *inputs, tiles, out_THK, *sizes)
 
 
 def attend_chunks(
-    inputs: Inputs, plan: PortablePlan, out_THK: DeviceArray, window: int, scale: float
+    inputs: Inputs,
+    kv_type: KVType,
+    plan: PortablePlan,
+    out_THK: DeviceArray,
+    window: int,
+    scale: float,
 ) -> None:
     """Queue the kernels for sequences with one new token."""
     assert plan.chunks is not None
-    runtime, G, K, block, sizes = _sizes(inputs, window, scale)
+    runtime, G, K, sizes = _sizes(inputs, window, scale)
     H = sizes[0]
     chunks, heads = plan.chunks.shape[0], _heads(runtime, H // G, K)
     group = value(runtime.tuning, tunable.CHUNK_GROUP)
@@ -128,10 +140,11 @@ def attend_chunks(
         "attention_decode",
         "bbbbbbuuuufu",
         K=K,
-        BLOCK=block,
+        BLOCK=BLOCK,
         HEADS=heads,
         CHUNK=_CHUNKS[0],
         GROUP=group,
+        **cache_defines(kv_type),
     )
     items = (group * G * ceil_div(H // G, heads), chunks)
     if plan.spans is None:
@@ -146,12 +159,12 @@ def attend_chunks(
 
 def _sizes(
     inputs: Inputs, window: int, scale: float
-) -> tuple[Runtime, int, int, int, tuple[int, int, int, int, float]]:
-    """The runtime, G, K, positions of a block, and the last arguments of the kernels."""
+) -> tuple[Runtime, int, int, tuple[int, int, int, int, float]]:
+    """The runtime, G, K, and the last arguments of the kernels."""
     q_THK, keys, _, tables = inputs
     _, H, K = q_THK.shape
-    _, G, block, _ = keys.shape
-    return q_THK.runtime, G, K, block, (H, G, tables.shape[1], window, scale)
+    G = keys.shape[1]
+    return q_THK.runtime, G, K, (H, G, tables.shape[1], window, scale)
 
 
 def _rows(runtime: Runtime, head_dim: int) -> int:

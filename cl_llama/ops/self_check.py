@@ -12,13 +12,8 @@ from numpy.typing import NDArray
 
 from cl_llama.errors import ClLlamaError
 from cl_llama.opencl.runtime import Runtime
-from cl_llama.ops.attention import (
-    BLOCK,
-    attention,
-    cache_from_numpy,
-    plan_attention,
-    rope_store,
-)
+from cl_llama.ops.attention import attention, plan_attention, rope_store
+from cl_llama.ops.attention_cache import BLOCK, cache_from_numpy
 from cl_llama.ops.elementwise import embedding, rmsnorm, swiglu
 from cl_llama.ops.matmul import Precision, matmul
 from cl_llama.ops.selection import argmax, softmax, top_k

@@ -64,7 +64,7 @@ def test_the_text_and_one_newline_and_nothing_else(generate, llm):
 
 def test_options_that_change_nothing(generate, llm):
     text = llm.generate("Once", greedy()).text
-    for words in ("--f16", "--precision high", "--precision fast", "--top-k 5", "--seed 4"):
+    for words in ("--f16", "--precision fast", "--kv-type q8_0", "--top-k 5", "--seed 4"):
         assert generate("--prompt", "Once", *words.split()) == (0, f"{text}\n", "")
 
 

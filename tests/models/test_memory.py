@@ -102,6 +102,13 @@ def test_whole_context_fits() -> None:
     assert plan_memory(CONFIG, gpu(8 << 30), 4096).num_blocks == 128
 
 
+def test_a_cache_in_q8_0_holds_more() -> None:
+    """Bytes and a scale of two for every 32, in the place of halves."""
+    plan = plan_memory(CONFIG, gpu_with_blocks(17), None, "q8_0")
+    assert plan.cache_bytes_per_block == BLOCK_BYTES * 34 // 64
+    assert plan.num_blocks == 17 * 64 // 34
+
+
 def test_own_length_is_cut_to_what_fits() -> None:
     assert plan_memory(CONFIG, gpu_with_blocks(10.5), None).num_blocks == 10
     assert plan_memory(CONFIG, gpu_with_blocks(1), None).num_blocks == 1

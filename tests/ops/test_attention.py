@@ -58,8 +58,26 @@ CASES = [
 ]
 
 
+# Every kernel of both families, odd widths and panels, windows, divided contexts.
+Q8_0_CASES = [
+    Case(((1, 200),), H=3, G=1, K=10),
+    Case(((9, 91), (1, 70)), H=6, G=2, window=33, K=80),
+    Case(((1, 600), (1, 3), (2, 1030)), H=8, G=1, K=48),
+]
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_attention(runtime: Runtime, family: Family, case: Case) -> None:
+    check(runtime, family, case, "f16")
+
+
+@pytest.mark.parametrize("case", Q8_0_CASES, ids=str)
+def test_attention_by_q8_0(runtime: Runtime, family: Family, case: Case) -> None:
+    check(runtime, family, case, "q8_0")
+
+
+def check(runtime: Runtime, family: Family, case: Case, kv_type: ops.KVType) -> None:
+    held, kept = (np.float16, np.asarray) if kv_type == "f16" else (np.float32, reference.q8_0)
     rng = np.random.default_rng(case.K * 101 + case.H)
     H, G, K = case.H, case.G, case.K
     T = sum(count for count, _ in case.spans)
@@ -69,13 +87,13 @@ def test_attention(runtime: Runtime, family: Family, case: Case) -> None:
     total = sum(blocks_of) + 3
     order = rng.permutation(total)
     # NaN everywhere that no sequence has written: reading it shows.
-    keys = np.full((total, G, ops.BLOCK, K), np.nan, np.float16)
+    keys = np.full((total, G, ops.BLOCK, K), np.nan, held)
     values = np.full_like(keys, np.nan)
     tables = np.full((len(lengths), max(blocks_of) + 1), -1, np.int32)
     expected, first_block, token = [], 0, 0
     for b, ((count, position), length) in enumerate(zip(case.spans, lengths, strict=True)):
-        k_SGK = rng.standard_normal((length, G, K)).astype(np.float16)
-        v_SGK = rng.standard_normal((length, G, K)).astype(np.float16)
+        k_SGK = kept(rng.standard_normal((length, G, K)).astype(np.float16))
+        v_SGK = kept(rng.standard_normal((length, G, K)).astype(np.float16))
         table = order[first_block : first_block + blocks_of[b]]
         first_block += blocks_of[b]
         tables[b, : len(table)] = table
@@ -94,8 +112,9 @@ def test_attention(runtime: Runtime, family: Family, case: Case) -> None:
         n_kv_heads=G,
         head_dim=K,
         family=family,
+        kv_type=kv_type,
     )
-    cache = ops.cache_from_numpy(runtime, keys, values, family=family)
+    cache = ops.cache_from_numpy(runtime, keys, values, family=family, kv_type=kv_type)
     out = Guarded(runtime, np.full((T, H, K), np.nan, np.float32))
     q = runtime.from_numpy(q_THK)
     ops.attention(q, cache, plan, out.array, window=case.window, scale=case.scale)
@@ -145,3 +164,40 @@ def test_rope_store(
     assert_close(found_k.astype(np.float64), expected_k.astype(np.float64), 1e-3)
     np.testing.assert_array_equal(found_v, expected_v)
     keys.numpy(), values.numpy()  # checks their bands
+
+
+@pytest.mark.parametrize("adjacent", [False, True])
+@pytest.mark.parametrize(("K", "width"), [(40, None), (64, 48)])
+def test_rope_store_in_q8_0(
+    runtime: Runtime, family: Family, K: int, width: int | None, adjacent: bool
+) -> None:
+    rng = np.random.default_rng(K)
+    T, H, G, blocks = 5, 6, 3, 4
+    q_THK = rng.standard_normal((T, H, K)).astype(np.float32)
+    k_TGK, v_TGK = rng.standard_normal((2, T, G, K)).astype(np.float32)
+    v_TGK[1, 0] = 0.0  # a scale of zero
+    angle = rng.uniform(-3, 3, (T, K // 2))
+    angle[:, (width or K) // 2 :] = 0
+    angles = np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)
+    slots_T = np.array([0, 31, 32, 127, 70], np.int32)
+    q = Guarded(runtime, q_THK)
+    before = np.full((blocks, G, ops.BLOCK, K), 7.0, np.float16)
+    plain = ops.cache_from_numpy(runtime, before, before, family=family, kv_type="q8_0")
+    keys, values = (Guarded(runtime, part.numpy()) for part in (plain.keys, plain.values))
+    cache = ops.KVCache(keys.array, values.array, family, "q8_0")
+    arrays = [runtime.from_numpy(array) for array in (k_TGK, v_TGK, angles, slots_T)]
+    ops.rope_store(q.array, *arrays, cache, adjacent=adjacent, width=width)
+    pairing = "adjacent" if adjacent else "half"
+    assert_close(q.numpy(), reference.rope(q_THK, angles, pairing, width), 1e-6)
+    expected_k, expected_v = (part.astype(np.float64) for part in plain.numpy())
+    rotated = reference.rope(k_TGK, angles, pairing, width)
+    for t, slot in enumerate(slots_T):
+        expected_k[slot // ops.BLOCK, :, slot % ops.BLOCK] = reference.q8_0(rotated[t])
+        expected_v[slot // ops.BLOCK, :, slot % ops.BLOCK] = reference.q8_0(v_TGK[t])
+    for part, expected in zip((keys, values), (expected_k, expected_v), strict=True):
+        part.numpy()  # checks its bands
+        found = cache.numpy()[part is values]
+        # A step of a byte, of numbers up to 4, where float32 and float64 round differently; rare.
+        errors = np.abs(found - expected)
+        assert errors.max() < 4 / 127
+        assert np.mean(errors > 1e-3) < 2e-3
