@@ -20,8 +20,8 @@ from cl_llama.opencl.rehearsal import Rehearsal
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.ops.matmul_portable import default_reduction
 
-_STEPS = (STEP_TOKENS, 8, 1)
-"""Tokens of the steps that are rehearsed: a long prompt, a short one, decoding."""
+_STEPS = (STEP_TOKENS, 64, 48, 32, 8, 1)
+"""Tokens of the steps that are rehearsed: a long prompt, shorter ones, decoding."""
 
 
 def assemble(

@@ -32,7 +32,7 @@ def test_it_asks_for_what_the_model_asks_for(device: DeviceInfo, family: Family,
     # Only the CPU family's kernels meet mapped weights, at any offset; these are aligned.
     model = fixture_models.load(name, runtime, family=family, use_mmap=family == "cpu")
     table = np.arange(model.num_blocks, dtype=np.int32)
-    for count in (40, 8, 1):
+    for count in (40, 20, 8, 1):
         logits = model.forward(Batch((slice_of(np.arange(count), 0, table, "last"),)))
         logits.argmax()
         logits.top_k(5)
