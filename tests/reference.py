@@ -169,7 +169,7 @@ def top2_margins(x_TV):
 class Layer:
     """float64 arrays of one layer, named as in LayerTensors; None: the model has no such tensor."""
 
-    attn_norm: np.ndarray
+    attn_norm: np.ndarray | None
     q: np.ndarray
     k: np.ndarray
     v: np.ndarray
@@ -187,6 +187,8 @@ class Layer:
     down_bias: np.ndarray | None = None
     q_norm: np.ndarray | None = None
     k_norm: np.ndarray | None = None
+    attn_norm_after: np.ndarray | None = None
+    ffn_norm_after: np.ndarray | None = None
 
 
 @dataclass
@@ -270,23 +272,28 @@ def llama_logits(config: ModelConfig, weights: Weights, ids_T, kept=f16):
     positions_T = np.arange(len(ids_T))
     table_TP2 = cos_sin(config.rope, K, positions_T)
     x_TD = embedding(ids_T, weights.embedding) * config.embedding_scale
+
+    def norm(x_TD, weight_D):
+        return x_TD if weight_D is None else rmsnorm(x_TD, weight_D, config.norm_eps)
+
     for w, window in zip(weights.layers, config.windows, strict=True):
-        h_TD = rmsnorm(x_TD, w.attn_norm, config.norm_eps)
-        q_THK = matmul(h_TD, w.q, w.q_bias).reshape(-1, H, K)
-        k_TGK = matmul(h_TD, w.k, w.k_bias).reshape(-1, G, K)
+        h_TD = norm(x_TD, w.attn_norm)
+        q, k = matmul(h_TD, w.q, w.q_bias), matmul(h_TD, w.k, w.k_bias)
         v_TGK = matmul(h_TD, w.v, w.v_bias).reshape(-1, G, K)
-        if w.q_norm is not None:
-            q_THK = rmsnorm(q_THK, w.q_norm, config.norm_eps)
-            k_TGK = rmsnorm(k_TGK, w.k_norm, config.norm_eps)
+        if config.qk_norm_whole:
+            q, k = norm(q, w.q_norm), norm(k, w.k_norm)
+        q_THK, k_TGK = q.reshape(-1, H, K), k.reshape(-1, G, K)
+        if not config.qk_norm_whole:
+            q_THK, k_TGK = norm(q_THK, w.q_norm), norm(k_TGK, w.k_norm)
         q_THK = rope(q_THK, table_TP2, config.rope.pairing, config.rope.width)
         k_TGK = rope(k_TGK, table_TP2, config.rope.pairing, config.rope.width)
         a_THK = attention(
             q_THK, kept(k_TGK), kept(v_TGK), positions_T, window, config.attention_scale
         )
-        x_TD = x_TD + matmul(a_THK.reshape(-1, H * K), w.o, w.o_bias)
-        h_TD = rmsnorm(x_TD, w.ffn_norm, config.norm_eps)
+        x_TD = x_TD + norm(matmul(a_THK.reshape(-1, H * K), w.o, w.o_bias), w.attn_norm_after)
+        h_TD = norm(x_TD, w.ffn_norm)
         h_TF = swiglu(matmul(h_TD, w.gate, w.gate_bias), matmul(h_TD, w.up, w.up_bias))
-        x_TD = x_TD + matmul(h_TF, w.down, w.down_bias)
+        x_TD = x_TD + norm(matmul(h_TF, w.down, w.down_bias), w.ffn_norm_after)
     return matmul(rmsnorm(x_TD, weights.final_norm, config.norm_eps), weights.output)
 
 

@@ -476,6 +476,16 @@ FIXTURES_MADE = (
         ),
         ablations=(without_windows, with_short_factors, rotating_wholly),
     ),
+    Fixture(
+        "olmo2",
+        hf_config("Olmo2", rope_theta=500000.0, pad_token_id=0),
+        ablations=(
+            without("q_norm", "k_norm"),
+            without("attn_norm_after"),
+            without("ffn_norm_after"),
+            with_theta_10000,
+        ),
+    ),
 )
 
 

@@ -37,6 +37,7 @@ _FAMILIES = {
     "Phi3ForCausalLM": _Family(
         "phi3", 4096, bos_id=1, eos_ids=(32000,), norm_eps=1e-5, rotates_partly=True
     ),
+    "Olmo2ForCausalLM": _Family("olmo2", 2048, eos_ids=(50279,), norm_eps=1e-5),
     "GPT2LMHeadModel": _Family("gpt2", 1024, bos_id=50256, eos_ids=(50256,)),
 }
 
@@ -80,7 +81,7 @@ def config_from_hf(checkpoint: Checkpoint) -> ModelConfig:
     rope, max_seq_len = rope_from_hf(
         values, family.max_positions, head_dim if family.rotates_partly else None
     )
-    biased = family.architecture in ("llama", "qwen3", "granite") and values.flag(
+    biased = family.architecture in ("llama", "qwen3", "granite", "olmo2") and values.flag(
         "attention_bias", False
     )
     vocab_size = values.integer("vocab_size", most=2**24)
@@ -146,7 +147,7 @@ def _tied(checkpoint: Checkpoint, values: ConfigValues) -> bool:
 
 def _windows(values: ConfigValues, family: _Family, n_layers: int) -> tuple[int | None, ...]:
     """Mistral and Phi-3: every layer; Qwen: `layer_types`, else from `max_window_layers` up."""
-    if family.architecture in ("llama", "granite"):
+    if family.architecture in ("llama", "granite", "olmo2"):
         return (None,) * n_layers
     if family.architecture == "phi3":
         has_window = values.has("sliding_window")

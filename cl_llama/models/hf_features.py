@@ -12,6 +12,8 @@ def features_from_hf(values: ConfigValues, config: ModelConfig) -> dict[str, Any
         return _granite(values, config)
     if config.architecture == "phi3":
         values.forbid(("attention_bias", "mlp_bias", "lm_head_bias"), "Phi-3 has no biases")
+    if config.architecture == "olmo2":
+        return {"norms_after": True, "qk_norm": True, "qk_norm_whole": True}
     return {}
 
 

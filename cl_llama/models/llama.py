@@ -17,12 +17,12 @@ from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 class LayerWeights:
     """One layer on the device: matrices f16, vectors f32."""
 
-    attn_norm: DeviceArray
+    attn_norm: DeviceArray | None
     q: ops.Weight
     k: ops.Weight
     v: ops.Weight
     o: ops.Weight
-    ffn_norm: DeviceArray
+    ffn_norm: DeviceArray | None
     feed_forward: ops.GatedNetwork
     q_bias: DeviceArray | None
     k_bias: DeviceArray | None
@@ -30,6 +30,8 @@ class LayerWeights:
     o_bias: DeviceArray | None
     q_norm: DeviceArray | None
     k_norm: DeviceArray | None
+    attn_norm_after: DeviceArray | None
+    ffn_norm_after: DeviceArray | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ class LlamaWeights:
 
 
 class Llama(Decoder):
-    """A Llama, Mistral, Qwen, Granite or Phi-3 model on one device, with its paged cache."""
+    """A model of Llama's kind (see `ModelConfig`) on one device, with its paged cache."""
 
     def __init__(
         self,
@@ -77,23 +79,23 @@ class Llama(Decoder):
         )
         layers = zip(self._weights.layers, self.caches, config.windows, strict=True)
         for w, cache, window in layers:
-            ops.norm_matmul_each(
-                x_TD,
-                ops.Norm(w.attn_norm, eps),
-                [
-                    ops.Product(w.q, q, w.q_bias),
-                    ops.Product(w.k, k, w.k_bias, exact=True),
-                    ops.Product(w.v, v, w.v_bias, exact=True),
-                ],
-                family=family,
-                precision=precision,
-            )
+            products = [
+                ops.Product(w.q, q, w.q_bias),
+                ops.Product(w.k, k, w.k_bias, exact=True),
+                ops.Product(w.v, v, w.v_bias, exact=True),
+            ]
+            if w.attn_norm is None:
+                ops.matmul_each(x_TD, products, family=family, precision=precision)
+            else:
+                norm = ops.Norm(w.attn_norm, eps)
+                ops.norm_matmul_each(x_TD, norm, products, family=family, precision=precision)
             q_THK, a_THK = q.view(T, H, K), a.view(T, H, K)
             k_TGK, v_TGK = k.view(T, G, K), v.view(T, G, K)
             if w.q_norm is not None and w.k_norm is not None:
-                q_heads, k_heads = q.view(T * H, K), k.view(T * G, K)
-                ops.rmsnorm(q_heads, w.q_norm, eps, q_heads, family=family)
-                ops.rmsnorm(k_heads, w.k_norm, eps, k_heads, family=family)
+                for rows, weight in ((q, w.q_norm), (k, w.k_norm)):  # one head each, or all
+                    (width,) = weight.shape
+                    rows = rows.view(rows.shape[0] * rows.shape[1] // width, width)
+                    ops.rmsnorm(rows, weight, eps, rows, family=family)
             ops.rope_store(
                 q_THK,
                 k_TGK,
@@ -113,10 +115,23 @@ class Llama(Decoder):
                 scale=config.attention_scale,
                 precision=precision,
             )
-            ops.matmul(a, w.o, x_TD, w.o_bias, accumulate=True, family=family, precision=precision)
+            if w.attn_norm_after is None:
+                ops.matmul(
+                    a, w.o, x_TD, w.o_bias, accumulate=True, family=family, precision=precision
+                )
+            else:
+                added = self._scratch("added", T, config.d_model)
+                ops.matmul(a, w.o, added, w.o_bias, family=family, precision=precision)
+                ops.add_norm(x_TD, added, ops.Norm(w.attn_norm_after, eps), family=family)
 
-            norm = ops.Norm(w.ffn_norm, eps)
-            ops.feed_forward(x_TD, norm, w.feed_forward, family=family, precision=precision)
+            ops.feed_forward(
+                x_TD,
+                None if w.ffn_norm is None else ops.Norm(w.ffn_norm, eps),
+                w.feed_forward,
+                norm_after=None if w.ffn_norm_after is None else ops.Norm(w.ffn_norm_after, eps),
+                family=family,
+                precision=precision,
+            )
 
         logits_RV = self._scratch("logits", R, config.vocab_size)
         if step.logits_rows_R is not None:

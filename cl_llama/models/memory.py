@@ -94,7 +94,7 @@ def weight_bytes(config: ModelConfig) -> int:
         config.qkv_bias * (q + 2 * kv)
         + config.o_bias * D
         + config.mlp_bias * (up * F + D)
-        + config.qk_norm * 2 * config.head_dim
+        + config.qk_norm * ((q + kv) if config.qk_norm_whole else 2 * config.head_dim)
     )
     return matrices * 2 + vectors * 4
 

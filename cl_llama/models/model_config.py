@@ -14,7 +14,7 @@ class ModelConfig:
     """
 
     architecture: str
-    """"llama", "mistral", "qwen2", "qwen3", "granite", "phi3" or "gpt2"."""
+    """"llama", "mistral", "qwen2", "qwen3", "granite", "phi3", "olmo2" or "gpt2"."""
     vocab_size: int
     d_model: int
     n_layers: int
@@ -45,6 +45,10 @@ class ModelConfig:
     """Times a query's product with a key; None: 1 / sqrt(K)."""
     logits_scale: float = 1.0
     """Times the logits: the final norm's weights carry it."""
+    norms_after: bool = False
+    """Norms are of what attention and feed-forward give, not of what they are given (OLMo 2)."""
+    qk_norm_whole: bool = False
+    """Q and K are normalised over all heads together."""
 
     @property
     def hidden_matrices(self) -> int:

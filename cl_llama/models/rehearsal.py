@@ -64,12 +64,12 @@ def assemble_llama(
 
     def layer(t: LayerTensors) -> LayerWeights:
         return LayerWeights(
-            attn_norm=vector(t.attn_norm),
+            attn_norm=optional(t.attn_norm),
             q=matrix(t.q),
             k=matrix(t.k),
             v=matrix(t.v),
             o=matrix(t.o),
-            ffn_norm=vector(t.ffn_norm),
+            ffn_norm=optional(t.ffn_norm),
             feed_forward=ops.GatedNetwork(
                 gate=matrix(t.gate),
                 up=matrix(t.up),
@@ -84,6 +84,8 @@ def assemble_llama(
             o_bias=optional(t.o_bias),
             q_norm=optional(t.q_norm),
             k_norm=optional(t.k_norm),
+            attn_norm_after=optional(t.attn_norm_after),
+            ffn_norm_after=optional(t.ffn_norm_after),
         )
 
     embedding = matrix(tensors.embedding)

@@ -33,6 +33,8 @@ _HF_NAMES = {
     "q_norm": "model.layers.{i}.self_attn.q_norm.weight",
     "k_norm": "model.layers.{i}.self_attn.k_norm.weight",
     "ffn_norm": "model.layers.{i}.post_attention_layernorm.weight",
+    "attn_norm_after": "model.layers.{i}.post_attention_layernorm.weight",
+    "ffn_norm_after": "model.layers.{i}.post_feedforward_layernorm.weight",
     "gate": "model.layers.{i}.mlp.gate_proj.weight",
     "up": "model.layers.{i}.mlp.up_proj.weight",
     "down": "model.layers.{i}.mlp.down_proj.weight",
@@ -90,7 +92,7 @@ _ROTARY_TABLE = re.compile(r"(^|\.)(rope\.freqs|rotary_emb\.\w+|freqs_\w+)$|^rop
 class LayerTensors:
     """One layer's tensors; matrices are [out, in]. None: the model has no such tensor."""
 
-    attn_norm: HostTensor
+    attn_norm: HostTensor | None
     """[D]"""
     q: HostTensor
     """[H * K, D]"""
@@ -100,7 +102,7 @@ class LayerTensors:
     """[G * K, D]"""
     o: HostTensor
     """[D, H * K]"""
-    ffn_norm: HostTensor
+    ffn_norm: HostTensor | None
     """[D]"""
     gate: HostTensor
     """[F, D]"""
@@ -123,9 +125,13 @@ class LayerTensors:
     down_bias: HostTensor | None = None
     """[D]"""
     q_norm: HostTensor | None = None
-    """[K]"""
+    """[K], or [H * K]"""
     k_norm: HostTensor | None = None
-    """[K]"""
+    """[K], or [G * K]"""
+    attn_norm_after: HostTensor | None = None
+    """[D]"""
+    ffn_norm_after: HostTensor | None = None
+    """[D]"""
 
 
 @dataclass(frozen=True)
@@ -194,7 +200,8 @@ def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> ModelTensors:
                 rows = part_shapes[part][0]
                 found[part] = row_range(tensor, first, rows, part)
                 first += rows
-        return LayerTensors(**found)
+        attn_norm, ffn_norm = found.pop("attn_norm", None), found.pop("ffn_norm", None)
+        return LayerTensors(attn_norm=attn_norm, ffn_norm=ffn_norm, **found)
 
     top = tensors(top_shapes)
     return LlamaTensors(
@@ -232,5 +239,9 @@ def _expected_shapes(
     if config.mlp_bias:
         layer |= {"gate_bias": (F,), "up_bias": (F,), "down_bias": (D,)}
     if config.qk_norm:
-        layer |= {"q_norm": (K,), "k_norm": (K,)}
+        whole = config.qk_norm_whole
+        layer |= {"q_norm": (HK if whole else K,), "k_norm": (GK if whole else K,)}
+    if config.norms_after:
+        for part in ("attn_norm", "ffn_norm"):
+            layer[f"{part}_after"] = layer.pop(part)
     return top, layer

@@ -15,7 +15,7 @@ from cl_llama.ops.attention_cache import (
     cache_from_numpy,
 )
 from cl_llama.ops.elementwise import add, embedding, gelu, layernorm, rmsnorm, swiglu
-from cl_llama.ops.feed_forward import GatedNetwork, feed_forward
+from cl_llama.ops.feed_forward import GatedNetwork, add_norm, feed_forward
 from cl_llama.ops.mapped_weight import ALIGNMENT, RowsInPlace, map_rows
 from cl_llama.ops.matmul import (
     Precision,
@@ -48,6 +48,7 @@ __all__ = [
     "Segment",
     "Weight",
     "add",
+    "add_norm",
     "allocate_cache",
     "argmax",
     "as_f16",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray, Family
-from cl_llama.ops.elementwise import rmsnorm, swiglu
-from cl_llama.ops.matmul import Precision, choose, matmul, norm_matmul_each, work
+from cl_llama.ops.elementwise import add, rmsnorm, swiglu
+from cl_llama.ops.matmul import Precision, choose, matmul, matmul_each, norm_matmul_each, work
 from cl_llama.ops.matmul_cpu import GemmCpu, GemvCpu, Norm, gated_gemm
 from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Product
 from cl_llama.ops.shapes import expect
@@ -38,13 +38,16 @@ class GatedNetwork:
 
 def feed_forward(
     x_TD: DeviceArray,
-    norm: Norm,
+    norm: Norm | None,
     network: GatedNetwork,
     *,
+    norm_after: Norm | None = None,
     family: Family | None = None,
     precision: Precision = "high",
 ) -> None:
     """x += down(silu(gate(h)) * up(h)) with h the rows' RMS norm; in as few kernels as there are.
+
+    Without `norm` h is x itself; with `norm_after` that of what down gives is added.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -56,6 +59,9 @@ def feed_forward(
     family = family or runtime.family
     if T == 0:
         return
+    out_TD, accumulate = x_TD, norm_after is None
+    if norm_after is not None:
+        out_TD = runtime.scratch("added", (T, D), np.float32)
     gate_TF = runtime.scratch("gate", (T, F), np.float32)
     gate = Product(network.gate, gate_TF, network.gate_bias)
     format = network.gate.format
@@ -78,29 +84,50 @@ def feed_forward(
             method.launch_each(x_TD, pair, BIAS * (biases is not None), norm, gated=True)
     else:
         if paired and len(pairs) == 1 and isinstance(method, GemmCpu):
-            h_TD = runtime.scratch("h", (T, D), np.float32)
-            rmsnorm(x_TD, norm.weight_D, norm.eps, h_TD, family=family)
+            h_TD = x_TD
+            if norm is not None:
+                h_TD = runtime.scratch("h", (T, D), np.float32)
+                rmsnorm(x_TD, norm.weight_D, norm.eps, h_TD, family=family)
             packed = method.prepare(h_TD)
             if runtime.profiles:
                 runtime.announce(work(T, D, F, F, format=format))
             hidden = gated_gemm(packed, (T, F, D), *pairs[0], biases, format)
-            down = Product(network.down, x_TD, network.down_bias)
-            flags = ACCUMULATE | BIAS * (network.down_bias is not None)
+            down = Product(network.down, out_TD, network.down_bias)
+            flags = ACCUMULATE * accumulate | BIAS * (network.down_bias is not None)
             for segment in network.down.segments:
                 if runtime.profiles:
                     runtime.announce(work(T, F, segment.rows, format=network.down.format))
                 method.launch(hidden, segment, down, (T, segment.rows, F), flags)
+            if norm_after is not None:
+                add_norm(x_TD, out_TD, norm_after, family=family)
             return
         up_TF = runtime.scratch("up", (T, F), np.float32)
         products = [gate, Product(network.up, up_TF, network.up_bias)]
-        norm_matmul_each(x_TD, norm, products, family=family, precision=precision)
+        if norm is None:
+            matmul_each(x_TD, products, family=family, precision=precision)
+        else:
+            norm_matmul_each(x_TD, norm, products, family=family, precision=precision)
         swiglu(gate_TF, up_TF, family=family)
     matmul(
         gate_TF,
         network.down,
-        x_TD,
+        out_TD,
         network.down_bias,
-        accumulate=True,
+        accumulate=accumulate,
         family=family,
         precision=precision,
     )
+    if norm_after is not None:
+        add_norm(x_TD, out_TD, norm_after, family=family)
+
+
+def add_norm(
+    x_TD: DeviceArray, y_TD: DeviceArray, norm: Norm, *, family: Family | None = None
+) -> None:
+    """x += the rows' RMS norm of y, which takes y's place.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    rmsnorm(y_TD, norm.weight_D, norm.eps, y_TD, family=family)
+    add(x_TD, y_TD, family=family)

@@ -142,6 +142,12 @@ def test_granite():
         read_hf("Granite", residual_multiplier=0)
 
 
+def test_olmo2():
+    config = read_hf("Olmo2", rms_norm_eps=..., attention_bias=True)
+    assert config.norms_after and config.qk_norm and config.qk_norm_whole
+    assert config.norm_eps == 1e-5 and config.qkv_bias and config.o_bias and not config.mlp_bias
+
+
 def phi3(**keys):
     scaling = {"type": "longrope", "short_factor": [1.0] * 48, "long_factor": [1.5] * 48}
     lengths = {"max_position_embeddings": 16384, "original_max_position_embeddings": 4096}

@@ -167,6 +167,25 @@ def test_rotary_tables_are_ignored(file_format, name):
     map_tensors(PLAIN, checkpoint(shapes | {name: (4,)}, file_format))
 
 
+def test_norms_after():
+    """Olmo 2's second norm bears the name of the one that Llama has before its feed-forward."""
+    shapes = hf_shapes()
+    for i in range(L):
+        layer = f"model.layers.{i}"
+        shapes[f"{layer}.post_feedforward_layernorm.weight"] = (D,)
+        del shapes[f"{layer}.input_layernorm.weight"]
+        shapes[f"{layer}.self_attn.q_norm.weight"] = (H * K,)
+        shapes[f"{layer}.self_attn.k_norm.weight"] = (G * K,)
+    config = replace(PLAIN, norms_after=True, qk_norm=True, qk_norm_whole=True)
+    layer = map_tensors(config, checkpoint(shapes)).layers[2]
+    assert layer.attn_norm is None and layer.ffn_norm is None
+    assert layer.attn_norm_after.name == "model.layers.2.post_attention_layernorm.weight"
+    assert layer.ffn_norm_after.name == "model.layers.2.post_feedforward_layernorm.weight"
+    assert "q_norm.weight is [32] and not [8]" in refusal(
+        replace(config, qk_norm_whole=False), shapes
+    )
+
+
 def test_fused_projections():
     """Phi-3's: the rows of the parts are where those of the whole say."""
     shapes = hf_shapes()

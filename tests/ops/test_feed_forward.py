@@ -21,12 +21,23 @@ def _case(T: int, matrix: np.ndarray, segment_rows: int | None) -> Case:
 @pytest.mark.parametrize("segment_rows", [None, 19])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(
-    ("T", "D", "F"),
-    [(1, 40, 33), (1, 300, 170), (3, 48, 20), (7, 33, 50), (33, 20, 17), (70, 36, 401)],
+    ("T", "D", "F", "after"),
+    [
+        *[(1, 40, 33, False), (1, 300, 170, False), (3, 48, 20, False), (7, 33, 50, False)],
+        *[(33, 20, 17, False), (70, 36, 401, False), (1, 40, 33, True), (70, 36, 401, True)],
+    ],
 )
 def test_feed_forward(
-    runtime: Runtime, family: Family, T: int, D: int, F: int, bias: bool, segment_rows: int | None
+    runtime: Runtime,
+    family: Family,
+    T: int,
+    D: int,
+    F: int,
+    after: bool,
+    bias: bool,
+    segment_rows: int | None,
 ) -> None:
+    """after: the norm is of what is added, and not of what the network is given."""
     rng = np.random.default_rng(T * 31 + D)
     x_TD = rng.standard_normal((T, D)).astype(np.float32)
     norm_D = rng.uniform(0.5, 1.5, D).astype(np.float32)
@@ -41,11 +52,14 @@ def test_feed_forward(
         *[None if b is None else runtime.from_numpy(b) for b in biases],
     )
     norm = ops.Norm(runtime.from_numpy(norm_D), EPS)
-    ops.feed_forward(out.array, norm, network, family=family)
-    h_TD = reference.rmsnorm(x_TD, norm_D, EPS)
+    norms = {"norm": None, "norm_after": norm} if after else {"norm": norm}
+    ops.feed_forward(out.array, network=network, family=family, **norms)
+    h_TD = x_TD if after else reference.rmsnorm(x_TD, norm_D, EPS)
     gate, up, down = [(m, b) for m, b in zip(matrices, biases, strict=True)]
     hidden = reference.swiglu(reference.matmul(h_TD, *gate), reference.matmul(h_TD, *up))
-    assert_close(out.numpy(), x_TD + reference.matmul(hidden, *down), TOLERANCE)
+    added = reference.matmul(hidden, *down)
+    added = reference.rmsnorm(added, norm_D, EPS) if after else added
+    assert_close(out.numpy(), x_TD + added, TOLERANCE)
 
 
 @pytest.mark.parametrize("T", [1, 4, 9, 40])
