@@ -4,6 +4,7 @@
 // A block of a row has LEADING halves (scales), then BLOCK_WORDS words of 32 bits (numbers and small scales), then TRAILING
 // halves. Of sixteen rows, each half and each word is stored sixteen times, row by row: half i at byte 32 * i, word j at
 // byte 32 * LEADING + 64 * j; 16 * BLOCK_BYTES bytes in all. Blocks follow along the rows, groups of sixteen rows follow.
+// In q5_0, q5_1 and q6_k, bits within the words are in an order of their own: that of cl_llama/ops/block_layout.py.
 // A block is PARTS parts of 32 weights. decode_part gives those of all rows as
 //   weight = scale[h] * q + minimum[h],    h = 0 for the first 32 / HALVES weights, 1 for the others
 // with q in pairs of 16 bits: q[2 g] has weights 4 g and 4 g + 2 (low half, high half), q[2 g + 1] 4 g + 1 and 4 g + 3.
@@ -85,7 +86,8 @@
 #define MOST 127
 #else
 #define LEAST 0
-#define MOST (FORMAT == Q2_K ? 3 : FORMAT == Q3_K ? 7 : FORMAT == Q6_K ? 63 : FORMAT == Q5_0 || FORMAT == Q5_1 || FORMAT == Q5_K ? 31 : 15)
+#define FIVE_BITS (FORMAT == Q5_0 || FORMAT == Q5_1 || FORMAT == Q5_K)
+#define MOST (FORMAT == Q2_K ? 3 : FORMAT == Q3_K ? 7 : FORMAT == Q6_K ? 63 : FIVE_BITS ? 31 : 15)
 #endif
 
 // Parts that are taken together: two have their bits in the same words, or their scales.
@@ -141,7 +143,8 @@ inline uint16 levels_of(uint16 pairs) {
     }
 
 // Called, it would pass all numbers through memory.
-__attribute__((always_inline)) inline void decode_part(__global const uchar *block, const uint part, uint16 *q, float16 *scale, float16 *minimum) {
+__attribute__((always_inline)) inline void decode_part(__global const uchar *block, const uint part, uint16 *q,
+                                                       float16 *scale, float16 *minimum) {
 #if FORMAT == Q8_0
     scale[0] = HALF(0);
 #pragma unroll

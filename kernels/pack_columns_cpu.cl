@@ -3,7 +3,8 @@
 //
 // x_TD    float32 in   [T, D], D a multiple of 32
 // norm_D  float32 in   [D], read when flags & 4
-// x_TPR   uint32 out   records of block_columns.cl; GROUP 1: [T, D / 32, RECORD], else [ceil(D / 32 / GROUP), T, GROUP, RECORD]
+// x_TPR   uint32 out   records of block_columns.cl; GROUP 1: [T, D / 32, RECORD],
+//                      else [ceil(D / 32 / GROUP), T, GROUP, RECORD]
 // Global size (T), local size (1). GROUP records share a unit.
 
 #include "block_columns.cl"

@@ -14,10 +14,8 @@ from cl_llama.ops.weight import Segment
 
 BLOCK_ROWS = 8
 """Most rows of activations that `BlocksCpu` takes."""
-_STREAMS = 8
-_ITEMS_PER_UNIT = 8
-
-
+_STREAMS, _ITEMS_PER_UNIT = 8, 8
+"""Groups of 16 rows of weights that a work-item of it reads at once, at most; items a core has."""
 _GEMM_TOKENS, _GEMM_GROUPS = 192, 4
 """Rows of activations, and groups of 16 rows of weights, of a work-item of `GemmBlocksCpu`."""
 _GROUP = 4
