@@ -67,7 +67,7 @@ def load_model(
         def matrix(tensor: HostTensor) -> ops.Weight:
             if tensor.name in mapped.weights:
                 return mapped.weights[tensor.name]
-            return ops.upload_matrix(runtime, tensor, on_bytes)
+            return ops.upload_matrix(runtime, tensor, on_bytes, family=family)
 
         def vector(tensor: HostTensor) -> DeviceArray:
             return ops.upload_vector(runtime, tensor)
