@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from cl_llama.blocks import FORMATS
 from cl_llama.checkpoints import Checkpoint, HostTensor
 from cl_llama.models.config import ModelConfig
 from cl_llama.models.rope import cos_sin
@@ -236,13 +237,14 @@ class Gpt2Weights:
 
 
 def load_weights(config: ModelConfig, checkpoint: Checkpoint) -> Weights | Gpt2Weights:
-    """The values the device holds: matrices rounded to f16, vectors to f32."""
+    """The values the device holds: matrices rounded to f16 or in blocks, vectors to f32."""
 
     def read(tensor: HostTensor | None) -> np.ndarray | None:
         if tensor is None:
             return None
         rows = tensor.read_rows(0, tensor.shape[0])
-        return f16(rows) if rows.ndim == 2 else f32(rows)
+        in_f16 = rows.ndim == 2 and tensor.format not in FORMATS
+        return f16(rows) if in_f16 else f32(rows)
 
     def read_all(tensors, skipped=()):
         names = [f.name for f in fields(tensors) if f.name not in skipped]
