@@ -4,7 +4,7 @@ import itertools
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ _STORED: dict[str, np.dtype[Any]] = {
 }
 
 Rows = NDArray[np.float16] | NDArray[np.float32]
+StoredRows = Rows | NDArray[np.uint16]
+"""Values as files hold them; uint16 are bfloat16's bits."""
 
 
 def stored_bytes(form: str, count: int) -> int:
@@ -93,6 +95,10 @@ class HostTensor(ABC):
         """
         return ()
 
+    def stored_rows(self, start: int, stop: int) -> StoredRows:
+        """What `read_rows` gives, but the bits of "bf16" as uint16: for those who widen them."""
+        return self.read_rows(start, stop)
+
     @abstractmethod
     def _read_rows(self, start: int, stop: int) -> Rows:
         """`read_rows` for a valid range."""
@@ -129,6 +135,15 @@ class MappedTensor(HostTensor):
         place = self.offset + start * row_bytes
         return self.file.array(place, (stop - start, row_bytes), np.dtype(np.uint8))
 
+    def stored_rows(self, start: int, stop: int) -> StoredRows:
+        """What `read_rows` gives, but the bits of "bf16" as uint16: for those who widen them."""
+        if self.format != "bf16":
+            return self.read_rows(start, stop)
+        self._check_rows(start, stop)
+        shape = (stop - start, *self.shape[1:])
+        place = self.offset + start * math.prod(self.shape[1:]) * ITEM_BYTES["bf16"]
+        return self.file.array(place, shape, _STORED["bf16"])
+
     def _read_rows(self, start: int, stop: int) -> Rows:
         if self.format == "u8":
             raise CheckpointError(
@@ -163,21 +178,29 @@ class ShardedTensor(HostTensor):
         parts = [part.file_rows() for part in self.parts]
         return tuple(itertools.chain(*parts)) if self.axis == 0 and all(parts) else ()
 
+    def stored_rows(self, start: int, stop: int) -> StoredRows:
+        """What `read_rows` gives, but the bits of "bf16" as uint16: for those who widen them."""
+        self._check_rows(start, stop)
+        return self._joined(start, stop, lambda part, a, b: part.stored_rows(a, b))
+
     def _read_rows(self, start: int, stop: int) -> Rows:
+        return self._joined(start, stop, lambda part, a, b: part.read_rows(a, b))
+
+    def _joined(
+        self, start: int, stop: int, read: Callable[[HostTensor, int, int], NDArray[Any]]
+    ) -> NDArray[Any]:
         if self.axis == 1:
-            columns: list[Any] = [part.read_rows(start, stop) for part in self.parts]
-            return np.concatenate(columns, axis=1)
-        pieces: list[Any] = []
+            return np.concatenate([read(part, start, stop) for part in self.parts], axis=1)
+        pieces = []
         first = 0
         for part in self.parts:
             end = first + part.shape[0]
             if start < end and first < stop:
-                pieces.append(part.read_rows(max(start, first) - first, min(stop, end) - first))
+                pieces.append(read(part, max(start, first) - first, min(stop, end) - first))
             first = end
         if not pieces:
-            return self.parts[0].read_rows(0, 0)
-        joined: Rows = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-        return joined
+            return read(self.parts[0], 0, 0)
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def release(self) -> None:
         """Drop the tensor's mapped pages from resident memory; a later read brings them back."""

@@ -29,6 +29,7 @@ from cl_llama.ops.parameters import ALL_PARAMETERS, parameters
 from cl_llama.ops.random import fill_random, random_values
 from cl_llama.ops.selection import MAX_TOP_K, argmax, pick, softmax, top_k
 from cl_llama.ops.shapes import ceil_div
+from cl_llama.ops.to_half import to_half
 from cl_llama.ops.weight import Segment, Weight, as_f16, upload_matrix, upload_vector
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "rope_store",
     "softmax",
     "swiglu",
+    "to_half",
     "top_k",
     "upload_matrix",
     "upload_vector",

@@ -13,12 +13,17 @@ from cl_llama.errors import CheckpointError, DeviceMemoryError
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.ops.block_layout import interleave, lanes_of
 from cl_llama.ops.shapes import ceil_div
+from cl_llama.ops.to_half import to_half
 
 if TYPE_CHECKING:
     import pyopencl as cl
 
 _UPLOAD_BYTES = 32 << 20
 """Rows are copied in pieces of about this size, so that little host memory is in use at once."""
+_STAGED_BYTES = 4 << 20
+"""Values that the device rounds are copied to it in smaller ones, which caches hold."""
+_FEWEST_STAGED = 1 << 16
+"""Values of a matrix from which on the device rounds them: fewer are not worth a kernel's build."""
 
 
 class RowSource(Protocol):
@@ -45,6 +50,14 @@ class DeviceMade(Protocol):
 
     def make_rows(self, start: int, rows_ND: DeviceArray) -> None:
         """Fill f16 [N, D] with the rows from `start` on."""
+
+
+@runtime_checkable
+class StoredSource(Protocol):
+    """A tensor that also gives its rows as its file has them."""
+
+    def stored_rows(self, start: int, stop: int) -> NDArray[np.generic]:
+        """Rows [start, stop), float16, float32 or, as uint16, bfloat16's bits."""
 
 
 @runtime_checkable
@@ -151,7 +164,7 @@ def upload_matrix(
             runtime.finish()
             if on_bytes is not None:
                 on_bytes(rows_ND.nbytes)
-        else:
+        elif not _round_on_device(runtime, source, buffer, first, count, on_bytes):
             for start in range(first, first + count, piece_rows):
                 stop = min(start + piece_rows, first + count)
                 piece = as_f16(source.name, source.read_rows(start, stop))
@@ -161,6 +174,39 @@ def upload_matrix(
         segments.append(Segment(buffer, 0, columns, first, count))
     source.release()
     return Weight(runtime, tuple(segments), rows, columns)
+
+
+def _round_on_device(
+    runtime: Runtime,
+    source: RowSource,
+    buffer: "cl.Buffer",
+    first: int,
+    count: int,
+    on_bytes: Callable[[int], None] | None,
+) -> bool:
+    """Fill a buffer with rows [first, first + count) of wider values, which the device rounds.
+
+    False where the host has to: they are f16 as it is, they are few, a row is too large to be
+    copied as it is, or f16 cannot hold one, which the host can name.
+    """
+    columns = source.shape[1]
+    if not isinstance(source, StoredSource) or count * columns < _FEWEST_STAGED:
+        return False
+    row = source.stored_rows(first, first + 1)
+    if row.dtype == np.float16 or row.nbytes > runtime.device.max_alloc_bytes:
+        return False
+    step = max(1, min(_STAGED_BYTES, runtime.device.max_alloc_bytes) // row.nbytes)
+    staged = runtime.empty((min(step, count), columns), row.dtype)
+    too_large = runtime.from_numpy(np.zeros(1, np.uint32))
+    halves = DeviceArray(runtime, buffer, (count, columns), np.dtype(np.float16))
+    for start in range(0, count, step):
+        rows = min(step, count - start)
+        piece = source.stored_rows(first + start, first + start + rows)
+        runtime.write(staged.buffer, piece)
+        to_half(staged.view(rows, columns), halves, start * columns, too_large)
+        if on_bytes is not None:
+            on_bytes(rows * columns * 2)
+    return not too_large.numpy()[0]
 
 
 def _blocks_of(

@@ -264,6 +264,11 @@ def check_tensors(checkpoint, expected, dtype):
             assert got.dtype == (np.float16 if dtype == "f16" else np.float32)
             assert got.flags.c_contiguous and got.flags.aligned
             np.testing.assert_array_equal(got.astype(np.float32), want[start:stop], name)
-        del got
+            stored = tensor.stored_rows(start, stop)
+            if dtype == "bf16":
+                assert stored.dtype == np.uint16
+                stored = (stored.astype(np.uint32) << 16).view(np.float32)
+            np.testing.assert_array_equal(stored.astype(np.float32), want[start:stop], name)
+        del got, stored
         tensor.release()
         np.testing.assert_array_equal(tensor.read_rows(0, rows).astype(np.float32), want, name)
