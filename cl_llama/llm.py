@@ -79,6 +79,7 @@ class Llama:
         max_seq_len: int | None = None,
         precision: Literal["high", "fast"] | None = None,
         kv_type: Literal["f16", "q8_0"] = "f16",
+        quantize: Literal["q8_0", "q4_0", "q4_k"] | None = None,
         max_threads: int | None = None,
         use_mmap: bool = True,
         progress: bool = False,
@@ -91,14 +92,17 @@ class Llama:
         param_path: stands in for the model's config.json or params.json. chat_template: a file, a
         template's text, or a name: of one of the model's own, "llama2", "llama3" or "chatml"; None
         is the model's own. max_seq_len: None takes the model's own, shortened to what fits the
-        device. precision: "high", the default, is as exact as float32 on float16 weights; "fast" is
-        one pass of the device's matrix unit (Intel AMX, NVIDIA's tensor cores, Intel's XMX), where
-        it has one. kv_type: what the cache holds of keys and values: "f16", or "q8_0", bytes with a
-        scale for every 32, in about half of the memory. max_threads: on a CPU device, the most of
-        its cores to use; other devices ignore it. use_mmap: CPU devices compute with float16
-        weights where the model's files lie in memory, without a copy; files that are cut short
-        meanwhile end the process, False copies them. progress: show a download's. on_progress:
-        called with the share of the weights that is loaded, 0 to 1.
+        device. precision: "high", the default with float weights, is as exact as float32 on the
+        values that the device holds; "fast", the default with weights in blocks, is one pass of the
+        device's matrix unit (Intel AMX, NVIDIA's tensor cores, Intel's XMX), where it has one, and
+        products of integers with blocks. kv_type: what the cache holds of keys and values: "f16",
+        or "q8_0", bytes with a scale for every 32, in about half of the memory. quantize: brings
+        float weights into blocks, q4_k the most sensitive ones into q6_k; those that a file has in
+        blocks stay as they are. max_threads: on a CPU device, the most of its cores to use; other
+        devices ignore it. use_mmap: CPU devices compute with float16 weights where the model's
+        files lie in memory, without a copy; files that are cut short meanwhile end the process,
+        False copies them. progress: show a download's. on_progress: called with the share of the
+        weights that is loaded, 0 to 1.
 
         Raises ClLlamaError: CheckpointError, TokenizerError, DeviceError, RequestError by what is
         wrong.
@@ -108,6 +112,7 @@ class Llama:
         from cl_llama.checkpoints import open_checkpoint, resolve_model
         from cl_llama.models.config import config_from_checkpoint
         from cl_llama.models.loading import load_model
+        from cl_llama.models.quantization import QUANTIZATIONS
         from cl_llama.models.weights import map_tensors
         from cl_llama.opencl.devices import select_device
         from cl_llama.opencl.runtime import Runtime
@@ -116,6 +121,10 @@ class Llama:
             raise RequestError(f'precision must be "high" or "fast", got {precision!r}')
         if kv_type not in ("f16", "q8_0"):
             raise RequestError(f'kv_type must be "f16" or "q8_0", got {kv_type!r}')
+        if quantize not in (None, *QUANTIZATIONS):
+            raise RequestError(
+                f"quantize must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}"
+            )
         if max_threads is not None and max_threads < 1:
             raise RequestError(f"max_threads must be at least 1, got {max_threads}")
         if path_or_repo_id is None:
@@ -147,8 +156,9 @@ class Llama:
                     runtime,
                     max_seq_len=max_seq_len,
                     on_progress=on_progress,
-                    precision=precision or "high",
+                    precision=precision,
                     kv_type=kv_type,
+                    quantize=quantize,
                     use_mmap=use_mmap,
                 )
             end_ids = None

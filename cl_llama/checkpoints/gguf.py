@@ -67,7 +67,8 @@ def open_gguf(path: Path, param_path: Path | None) -> Checkpoint:
             file.close()
         raise
     metadata = headers[0].metadata
-    tokenizer = files[0].path if "tokenizer.ggml.model" in metadata else hf_tokenizer(path.parent)
+    has_own = metadata.get("tokenizer.ggml.model", "none") != "none"
+    tokenizer = files[0].path if has_own else hf_tokenizer(path.parent)
     return Checkpoint(path, "gguf", metadata, {}, tensors, tokenizer, tuple(files))
 
 

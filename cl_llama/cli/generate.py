@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
             max_seq_len=args.max_seq_len,
             precision=args.precision,
             kv_type=args.kv_type,
+            quantize=args.quantize,
             max_threads=args.max_threads,
             use_mmap=not args.no_mmap,
             progress=bar.visible,

@@ -211,8 +211,14 @@ def _add_device(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--precision",
         choices=("high", "fast"),
-        help="high, the default: as exact as float32; fast: one pass of the device's matrix unit "
-        "(Intel AMX, NVIDIA's tensor cores, Intel's XMX), where it has one",
+        help="high, the default with float weights: as exact as float32; fast, the default with "
+        "quantised ones: one pass of the device's matrix unit (Intel AMX, NVIDIA's tensor cores, "
+        "Intel's XMX), where it has one, and products of integers with blocks",
+    )
+    group.add_argument(
+        "--quantize",
+        choices=("q8_0", "q4_0", "q4_k"),
+        help="bring float weights into blocks of 8 or 4 bits as they are loaded",
     )
     group.add_argument(
         "--kv-type",

@@ -20,10 +20,13 @@ PATIENCE = 0.3
 class LoadingBar:
     """Shows progress on a terminal and takes it away again; `close` it before writing text."""
 
-    def __init__(self, stream: TextIO, *, hidden: bool = False) -> None:
+    def __init__(
+        self, stream: TextIO, *, hidden: bool = False, what: str = "Loading the model"
+    ) -> None:
         self.visible = not hidden and stream.isatty() and os.environ.get("TERM") != "dumb"
         """Whether this is a place to show progress at all."""
         self._stream = stream
+        self._what = what
         self._lock = threading.Lock()
         self._closed = False
         self._first_update: float | None = None
@@ -32,14 +35,14 @@ class LoadingBar:
         self._timer: threading.Timer | None = None
 
     def loaded(self, share: float) -> None:
-        """A share of the weights, 0 to 1, is on the device."""
+        """A share of the weights, 0 to 1, is where it has to be."""
         if not self.visible:
             return
         now = time.perf_counter()
         if self._first_update is None:
             self._first_update = now
         if now - self._first_update > PATIENCE:
-            self._show("Loading the model", share)
+            self._show(self._what, share)
 
     def await_first_token(self) -> None:
         """The model is loaded; the first token waits for the prompt, and kernels may be built."""

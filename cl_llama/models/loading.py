@@ -9,6 +9,7 @@ from cl_llama.models.decoder import Decoder
 from cl_llama.models.mapping import MappedMatrices
 from cl_llama.models.memory import plan_memory
 from cl_llama.models.model_config import ModelConfig
+from cl_llama.models.quantization import formats_on_device, saved_bytes
 from cl_llama.models.rehearsal import assemble, kernels_of, make_decoder
 from cl_llama.models.weights import ModelTensors
 from cl_llama.opencl.prebuild import building_kernels
@@ -23,7 +24,8 @@ def load_model(
     max_seq_len: int | None = None,
     on_progress: Callable[[float], None] | None = None,
     family: Family | None = None,
-    precision: ops.Precision = "high",
+    precision: ops.Precision | None = None,
+    quantize: str | None = None,
     use_mmap: bool = True,
     kv_type: ops.KVType = "f16",
 ) -> Decoder:
@@ -39,16 +41,23 @@ def load_model(
         max_seq_len: positions that the cache holds; None is the model's own, cut to what fits.
         on_progress: called with the share of the weights that is on the device, 0 to 1.
         family: kernels to run; None is the device's own.
-        precision: how exact products with weights are.
+        precision: how exact products with weights are; None: "fast" with weights in blocks, else
+            "high".
+        quantize: one of QUANTIZATIONS, to bring float weights into blocks; blocks stay as they are.
         use_mmap: CPU devices compute with float16 matrices where their files hold them; the files
             must keep their length as long as the model lives.
         kv_type: what the cache holds.
 
     Raises:
         DeviceMemoryError: it does not fit; nothing was uploaded.
-        CheckpointError: a value that f16 cannot hold; a file that cannot be read.
+        CheckpointError: a value that f16 or the blocks cannot hold; a file that cannot be read.
     """
-    memory = plan_memory(config, runtime.device, max_seq_len, kv_type)
+    matrices = {tensor.name: tensor for tensor in tensors.matrices()}
+    formats = formats_on_device(tensors, matrices, quantize)
+    if precision is None:
+        precision = "high" if set(formats.values()) == {"f16"} else "fast"
+    saved = saved_bytes(formats, matrices)
+    memory = plan_memory(config, runtime.device, max_seq_len, kv_type, saved)
     if config.rope is not None:
         config = replace(config, rope=config.rope.for_length(memory.num_blocks * ops.BLOCK))
     loaded = 0
@@ -59,15 +68,18 @@ def load_model(
         if on_progress is not None:
             on_progress(min(1.0, loaded / memory.weight_bytes))
 
-    programs = kernels_of(config, tensors, runtime, family, precision, kv_type)
+    programs = kernels_of(config, tensors, runtime, family, precision, kv_type, formats)
     with building_kernels(runtime, programs):
         in_place = use_mmap and runtime.computes_in_host_memory
-        mapped = MappedMatrices(runtime, tensors.matrices() if in_place else ())
+        plain = [tensor for name, tensor in matrices.items() if formats[name] == "f16"]
+        mapped = MappedMatrices(runtime, plain if in_place else ())
 
         def matrix(tensor: HostTensor) -> ops.Weight:
             if tensor.name in mapped.weights:
                 return mapped.weights[tensor.name]
-            return ops.upload_matrix(runtime, tensor, on_bytes, family=family)
+            form = formats[tensor.name]
+            blocks = None if form == "f16" else form
+            return ops.upload_matrix(runtime, tensor, on_bytes, quantize=blocks, family=family)
 
         def vector(tensor: HostTensor) -> DeviceArray:
             return ops.upload_vector(runtime, tensor)

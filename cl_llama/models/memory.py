@@ -40,10 +40,12 @@ def plan_memory(
     device: DeviceInfo,
     max_seq_len: int | None,
     kv_type: ops.KVType = "f16",
+    saved_bytes: int = 0,
 ) -> MemoryPlan:
     """How much of the device a model takes with a cache for one sequence of `max_seq_len`.
 
     None is the model's own length, shortened to what fits. kv_type: what the cache holds.
+    saved_bytes: what the matrices take less than in f16.
 
     Raises:
         DeviceMemoryError: it does not fit; says how much is missing and which length would fit.
@@ -51,7 +53,7 @@ def plan_memory(
     """
     if max_seq_len is not None and max_seq_len < 1:
         raise RequestError(f"max_seq_len must be at least 1, got {max_seq_len}")
-    weights = weight_bytes(config)
+    weights = weight_bytes(config) - saved_bytes
     scratch = scratch_bytes(config, device.compute_units if family_of(device) == "cpu" else 0)
     layer_block = ops.cache_bytes(config.n_kv_heads, config.head_dim, kv_type)
     block_bytes = 2 * config.n_layers * layer_block

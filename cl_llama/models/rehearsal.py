@@ -1,11 +1,12 @@
 """Which kernels a model needs, found out by running it where nothing is computed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from cl_llama import ops
+from cl_llama.blocks import FORMATS
 from cl_llama.checkpoints import HostTensor
 from cl_llama.models.batch import STEP_TOKENS, Batch, SequenceSlice
 from cl_llama.models.decoder import Decoder
@@ -18,6 +19,7 @@ from cl_llama.models.weights import LayerTensors, LlamaTensors, ModelTensors
 from cl_llama.opencl.prebuild import Program
 from cl_llama.opencl.rehearsal import Rehearsal
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
+from cl_llama.ops.block_layout import lanes_of
 from cl_llama.ops.matmul_portable import default_reduction
 
 _STEPS = (STEP_TOKENS, 64, 48, 32, 8, 1)
@@ -104,10 +106,12 @@ def kernels_of(
     family: Family | None,
     precision: ops.Precision,
     kv_type: ops.KVType = "f16",
+    formats: Mapping[str, str] | None = None,
 ) -> list[Program]:
     """The programs that prompts, decoding and its usual choices of a token ask for.
 
-    No tensor is read; one layer stands for all.
+    No tensor is read; one layer stands for all. `formats` are the matrices' by the tensors' names;
+    None: all are f16. A format that only other layers have is built for when it is first met.
     """
     if (family or runtime.family) == "portable":
         default_reduction(runtime)  # looks at results, which a rehearsal has none of
@@ -115,8 +119,11 @@ def kernels_of(
 
     def matrix(tensor: HostTensor) -> ops.Weight:
         rows, columns = tensor.shape
-        segment = ops.Segment(stage.allocate(0), 0, columns, 0, rows)
-        return ops.Weight(stage, (segment,), rows, columns)
+        form = "f16" if formats is None else formats[tensor.name]
+        stride = columns if form == "f16" else FORMATS[form].row_bytes(columns)
+        segment = ops.Segment(stage.allocate(0), 0, stride, 0, rows)
+        lanes = 1 if form == "f16" else lanes_of(family or runtime.family)
+        return ops.Weight(stage, (segment,), rows, columns, form, lanes)
 
     def vector(tensor: HostTensor) -> DeviceArray:
         return stage.empty(tensor.shape, np.float32)

@@ -6,8 +6,8 @@ K head width, F feed-forward width, V vocabulary.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Self, TypeAlias
+from dataclasses import dataclass, fields, replace
+from typing import Literal, Self, TypeAlias
 
 from cl_llama.checkpoints import Checkpoint, HostTensor
 from cl_llama.checkpoints.adjusted import adjusted
@@ -160,6 +160,21 @@ class LlamaTensors:
 
 
 ModelTensors: TypeAlias = LlamaTensors | Gpt2Tensors
+
+
+def named_parts(
+    tensors: LlamaTensors, form: Literal["hf", "gguf"]
+) -> Iterator[tuple[str, str, HostTensor]]:
+    """Each tensor with its part and its name in a format's files; a tied output is left out."""
+    names = _NAMES[form]
+    for part in ("embedding", "final_norm", "output"):
+        if part != "output" or tensors.output is not tensors.embedding:
+            yield part, names[part], getattr(tensors, part)
+    for i, layer in enumerate(tensors.layers):
+        for field in fields(layer):
+            tensor = getattr(layer, field.name)
+            if tensor is not None:
+                yield field.name, names[field.name].format(i=i), tensor
 
 
 def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> ModelTensors:

@@ -62,6 +62,11 @@ def byte_level_bytes(piece: str) -> bytes:
         return piece.encode()
 
 
+def byte_level_piece(data: bytes) -> str:
+    """Bytes spelled in GPT-2's byte alphabet."""
+    return "".join(_ALPHABET[byte] for byte in data)
+
+
 def metaspace_bytes(piece: str) -> bytes:
     """Bytes of a SentencePiece piece in a vocabulary without byte tokens."""
     return piece.replace(SPACE, " ").encode()
@@ -84,6 +89,8 @@ def _byte_level_table() -> dict[int, int]:
 
 
 _BYTE_LEVEL = _byte_level_table()
+_ALPHABET = {byte: chr(byte) for byte in range(256) if byte not in _BYTE_LEVEL}
+_ALPHABET |= {byte: chr(code) for code, byte in _BYTE_LEVEL.items() if byte < 256}
 
 
 def _steps(entry: Mapping[str, Any] | None, key: str) -> Sequence[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from cl_llama.checkpoints import open_checkpoint
 from cl_llama.errors import CheckpointError, DeviceMemoryError
 from cl_llama.models.config import config_from_checkpoint
 from cl_llama.models.loading import load_model
-from cl_llama.models.weights import LlamaTensors, map_tensors
+from cl_llama.models.weights import map_tensors
 from cl_llama.opencl.devices import DeviceInfo
 from cl_llama.opencl.runtime import Runtime
 from tests.models import fixture_models
@@ -90,8 +90,9 @@ def test_progress_rises_to_one(runtime: Runtime, name: str) -> None:
 def test_nothing_is_read_where_it_does_not_fit(device: DeviceInfo) -> None:
     with open_checkpoint(fixture_models.FIXTURES / "sharded") as checkpoint:
         config = config_from_checkpoint(checkpoint)
-        runtime = Runtime(replace(device, global_mem_bytes=100_000))
-        tensors = LlamaTensors(None, (None,) * config.n_layers, None, None)  # reading one fails
-        with pytest.raises(DeviceMemoryError, match="no context length would fit"):
-            load_model(config, tensors, runtime)
-        runtime.close()
+        tensors = map_tensors(config, checkpoint)
+    runtime = Runtime(replace(device, global_mem_bytes=100_000))
+    # reading from the closed files would be another error
+    with pytest.raises(DeviceMemoryError, match="no context length would fit"):
+        load_model(config, tensors, runtime)
+    runtime.close()

@@ -1,0 +1,83 @@
+"""Models whose weights are in blocks, from a file or quantised as they are loaded."""
+
+import numpy as np
+import pytest
+
+from cl_llama.blocks import FORMATS
+from cl_llama.checkpoints import open_checkpoint
+from cl_llama.convert.model import convert_model
+from cl_llama.models.config import config_from_checkpoint
+from cl_llama.models.loading import load_model
+from cl_llama.models.quantization import QUANTIZATIONS
+from cl_llama.models.weights import map_tensors
+from cl_llama.opencl.runtime import Runtime
+from tests import reference
+from tests.checkpoints.checkpoint_files import llama2c_bytes, meta_tensors
+from tests.models.fixture_models import forward, slice_of
+from tools.make_block_models import write_block_model
+
+CONFIG = {
+    "dim": 256,
+    "hidden_dim": 288,  # q4_k has other formats for rows of this
+    "n_layers": 3,
+    "n_heads": 4,
+    "n_kv_heads": 2,
+    "vocab_size": 90,
+    "max_seq_len": 64,
+}
+IDS = np.array([1, 17, 5, 9, 2, 44, 30, 8, 8, 21, 89], np.int32)
+
+# A key or value that the device rounds to the other float16 than the reference moves the logits of
+# so small a model by up to 1.3e-4 (of 24 tries; 5e-5 is what models of real width keep to).
+LIMITS = {"high": 2e-4, "fast": 1e-2}
+
+
+def expected_logits(path):
+    with open_checkpoint(path) as checkpoint:
+        config = config_from_checkpoint(checkpoint)
+        return reference.llama_logits(config, reference.load_weights(config, checkpoint), IDS)
+
+
+def device_logits(path, runtime, **options):
+    """Of a prompt in one go, then of its last token alone."""
+    with open_checkpoint(path) as checkpoint:
+        config = config_from_checkpoint(checkpoint)
+        model = load_model(config, map_tensors(config, checkpoint), runtime, **options)
+    table = np.arange(model.num_blocks, dtype=np.int32)
+    rows = [forward(model, slice_of(IDS[:-1], 0, table, "all"))]
+    rows.append(forward(model, slice_of(IDS[-1:], len(IDS) - 1, table, "all")))
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format(device_infos, tmp_path, form):
+    """On one device; tests of single products run on all of them."""
+    if not device_infos:
+        pytest.skip("no OpenCL device")
+    runtime = Runtime(device_infos[0])
+    path = tmp_path / "model.gguf"
+    write_block_model(path, form)
+    expected = expected_logits(path)
+    for precision, limit in LIMITS.items():
+        found = device_logits(path, runtime, precision=precision)
+        assert reference.relative_rms(found, expected) <= limit, precision
+    runtime.close()
+
+
+@pytest.mark.parametrize("form", QUANTIZATIONS)
+def test_quantised_at_load_as_in_a_file(device, tmp_path, form):
+    tensors = meta_tensors(CONFIG)
+    for values in tensors.values():
+        if values.ndim == 2:
+            values *= 0.04
+        else:
+            values[:] = 1 + 0.1 * values
+    original, converted = tmp_path / "model.bin", tmp_path / "model.gguf"
+    original.write_bytes(llama2c_bytes(tensors, config=CONFIG))
+    convert_model(original, converted, quantize=form)
+    runtime = Runtime(device)
+    at_load = device_logits(original, runtime, quantize=form)
+    np.testing.assert_array_equal(at_load, device_logits(converted, runtime))
+    # in blocks "fast" is the default
+    assert reference.relative_rms(at_load, expected_logits(converted)) <= LIMITS["fast"]
+    runtime.close()
