@@ -3,7 +3,7 @@
 Kernels built by one test are cached for the others and for child processes, in a folder that
 starts empty and goes with the run. `CL_LLAMA_TEST_DEVICES` (ids of the report's header, or name
 fragments, separated by commas) narrows the devices that the tests run on; simulators take part only
-when it names them.
+when it names them, and slow devices run a core of the tests unless it does.
 """
 
 import functools
@@ -48,9 +48,19 @@ def pytest_report_header() -> str:
     return f"OpenCL devices: {', '.join(described) or 'none'}"
 
 
+CORE_TESTS = {"test_attention.py", "test_elementwise.py", "test_matmul.py", "test_selection.py"}
+"""Of tests/ops, what slow devices run: their drivers' compilers meet every kind of kernel."""
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "device" in metafunc.fixturenames:
-        params = [pytest.param(d, id=device_id) for device_id, d in run_devices().items()]
+        path = metafunc.definition.path
+        core = path.parent.name == "opencl" or path.name in CORE_TESTS
+        params = [
+            pytest.param(d, id=device_id)
+            for device_id, d in run_devices().items()
+            if core or device_id not in slow_devices()
+        ]
         if not params:
             skip = pytest.mark.skip(reason="no OpenCL device")
             params = [pytest.param(None, id="no-device", marks=skip)]
@@ -78,6 +88,16 @@ def run_devices() -> dict[str, DeviceInfo]:
             )
         chosen.update(matching)
     return {device_id: d for device_id, d in devices.items() if device_id in chosen}
+
+
+@functools.cache
+def slow_devices() -> set[str]:
+    """Those that take several times as long as another one beside them, unless they are named."""
+    if os.environ.get("CL_LLAMA_TEST_DEVICES", "").strip(" ,"):
+        return set()
+    pocl = sorted(i for i in run_devices() if i.startswith("pocl-"))
+    found = set(pocl[:-1]) | {i for i in run_devices() if i.startswith("llvmpipe")}
+    return found if len(found) < len(run_devices()) else set()
 
 
 def _device_id(device: DeviceInfo) -> str:
