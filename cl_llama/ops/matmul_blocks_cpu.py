@@ -7,7 +7,7 @@ import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray
 from cl_llama.ops.block_layout import LANES
-from cl_llama.ops.matmul_cpu import GEMV_MATRIX, MATRICES, Norm
+from cl_llama.ops.matmul_cpu import GEMV_MATRIX, MATRICES, Norm, matrix_arguments
 from cl_llama.ops.matmul_method import ARGUMENTS, NORM, Method, Product, arguments
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
@@ -65,15 +65,7 @@ class BlocksCpu:
         wanted = sum(groups) // (_ITEMS_PER_UNIT * runtime.compute_units)
         per_item = min(_STREAMS, max(1, wanted))
         items = sum(ceil_div(count, per_item) for count in groups)
-        values: list[object] = []
-        for product, segment in matrices:
-            out = product.out_TN
-            bias = out if product.bias_N is None else product.bias_N
-            values += [segment.buffer, segment.offset, LANES * segment.row_stride, bias, out]
-            values += [product.weight.rows, segment.first_row, segment.rows]
-        product, segment = matrices[0]
-        absent = [segment.buffer, 0, 0, product.out_TN, product.out_TN, 0, 0, 0]
-        values += absent * (MATRICES - len(matrices))
+        values = matrix_arguments(matrices, LANES)
         runtime.launch(kernel, (items,), (1,), *values, x, T, D, per_item, flags)
 
 

@@ -136,18 +136,26 @@ class GemvCpu:
         longest = value(runtime.tuning, GEMV_STREAM_ROWS)
         length = min(longest, max(1, sum(counted) // (wanted * pieces)))
         items = sum(ceil_div(rows, pieces * length) for rows in counted)
-        values: list[object] = []
-        for product, segment in matrices:
-            out = product.out_TN
-            bias = out if product.bias_N is None else product.bias_N
-            values += [segment.buffer, segment.offset, segment.row_stride, bias, out]
-            values += [product.weight.rows, segment.first_row, segment.rows]
-        product, segment = matrices[0]
-        absent = [segment.buffer, 0, 0, product.out_TN, product.out_TN, 0, 0, 0]
-        values += absent * (MATRICES - len(matrices))
+        values = matrix_arguments(matrices)
         weight_D, eps = (x_TD, 0.0) if norm is None else (norm.weight_D, norm.eps)
         flags |= NORM * (norm is not None)
         runtime.launch(kernel, (items,), (1,), *values, x_TD, weight_D, eps, T, D, length, flags)
+
+
+def matrix_arguments(matrices: Sequence[tuple[Product, Segment]], lanes: int = 1) -> list[object]:
+    """Arguments for `MATRICES` matrices, of which those that are not there have no rows.
+
+    lanes: rows that lie side by side, between which a kernel's stride does not lead.
+    """
+    values: list[object] = []
+    for product, segment in matrices:
+        out = product.out_TN
+        bias = out if product.bias_N is None else product.bias_N
+        values += [segment.buffer, segment.offset, lanes * segment.row_stride, bias, out]
+        values += [product.weight.rows, segment.first_row, segment.rows]
+    product, segment = matrices[0]
+    absent = [segment.buffer, 0, 0, product.out_TN, product.out_TN, 0, 0, 0]
+    return values + absent * (MATRICES - len(matrices))
 
 
 class FewRowsCpu(Method):
