@@ -27,6 +27,8 @@ class Staging:
         """By place: making one takes longer than looking it up."""
         self._layout: list[Hashable] = []
         self._used = 0
+        self._allocations = 0
+        """Tells the buffers apart: what is freed may leave its address to what comes next."""
         self._sent: cl.Event | None = None
         """The copy that may still read the host's memory."""
         self._most_bytes = runtime.device.max_alloc_bytes
@@ -47,7 +49,7 @@ class Staging:
         part = self._parts.get((start, size))
         if part is None:
             part = self._parts[start, size] = self._runtime.part(self._buffer, start, size)
-        self._layout.append((id(part), array.shape))
+        self._layout.append((self._allocations, start, array.shape))
         return DeviceArray(self._runtime, part, array.shape, array.dtype)
 
     def send(self) -> Hashable:
@@ -67,6 +69,7 @@ class Staging:
         self._wait()
         self._host = np.empty(nbytes, np.uint8)
         self._buffer = self._runtime.allocate(nbytes)
+        self._allocations += 1
         self._parts.clear()
 
     def _wait(self) -> None:
