@@ -42,7 +42,7 @@ def test_ci_runs_the_test_command():
     )
     assert extracted.stdout == f"{command}\n"
     assert command.count("\n") == 0
-    assert command.endswith("-m pytest")
+    assert command.endswith("-m pytest -n 2")
     assert "eval" not in script.read_text()
     assert "${line//.venv/$venv}" in script.read_text()
 
