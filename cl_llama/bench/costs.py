@@ -3,10 +3,17 @@
 D model width, H query heads, G key/value heads, K head width, V vocabulary.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cl_llama import ops
+from cl_llama.checkpoints.tensor import stored_bytes
+from cl_llama.models.gpt2_weights import Gpt2Tensors
 from cl_llama.models.memory import weight_bytes
 from cl_llama.models.model_config import ModelConfig
+from cl_llama.models.quantization import saved_bytes
+from cl_llama.models.weights import ModelTensors
 
 
 @dataclass(frozen=True)
@@ -26,42 +33,67 @@ class StepCost:
         return "bandwidth" if is_memory else "fma"
 
 
-def decode_cost(config: ModelConfig, batch: int, depth: float) -> StepCost:
-    """A step that adds one token to each of `batch` sequences with `depth` tokens before it.
+@dataclass(frozen=True)
+class ModelCosts:
+    """The steps of a model whose weights and cache are held in some formats."""
 
-    The weights are read once for all of them, each sequence's cache for itself.
-    """
-    visible = sum(_visible(window, depth) for window in config.windows)
-    cache = batch * visible * 2 * 2 * config.n_kv_heads * config.head_dim
-    return StepCost(
-        _read_weight_bytes(config) + cache,
-        batch * (2 * (_layer_weights(config) + _output_weights(config)))
-        + batch * visible * 4 * config.n_heads * config.head_dim,
-    )
+    config: ModelConfig
+    weight_bytes: int
+    """Of all weights but the tables of embeddings, of which a step reads a few rows."""
+    kv_type: ops.KVType = "f16"
+
+    def decode(self, batch: int, depth: float) -> StepCost:
+        """A step that adds one token to each of `batch` sequences with `depth` tokens before it.
+
+        The weights are read once for all of them, each sequence's cache for itself.
+        """
+        config = self.config
+        visible = sum(_visible(window, depth) for window in config.windows)
+        return StepCost(
+            self.weight_bytes + batch * visible * self._position_bytes,
+            batch * (2 * (_layer_weights(config) + _output_weights(config)))
+            + batch * visible * 4 * config.n_heads * config.head_dim,
+        )
+
+    def prefill(self, tokens: int, depth: int) -> StepCost:
+        """The pass of a prompt's `tokens` after `depth` others; only the last one has logits."""
+        config = self.config
+        visible = sum(
+            _visible(window, depth + i) for window in config.windows for i in range(tokens)
+        )
+        cached = sum(_visible(window, depth + tokens - 1) for window in config.windows)
+        return StepCost(
+            self.weight_bytes + cached * self._position_bytes,
+            2 * (tokens * _layer_weights(config) + _output_weights(config))
+            + visible * 4 * config.n_heads * config.head_dim,
+        )
+
+    @property
+    def _position_bytes(self) -> float:
+        """A layer's key and value of a position."""
+        config = self.config
+        return 2 * ops.cache_bytes(config.n_kv_heads, config.head_dim, self.kv_type) / ops.BLOCK
 
 
-def prefill_cost(config: ModelConfig, tokens: int, depth: int) -> StepCost:
-    """The pass of a prompt's `tokens` after `depth` earlier ones; only the last one has logits."""
-    visible = sum(_visible(window, depth + i) for window in config.windows for i in range(tokens))
-    cached = sum(_visible(window, depth + tokens - 1) for window in config.windows)
-    return StepCost(
-        _read_weight_bytes(config) + cached * 2 * 2 * config.n_kv_heads * config.head_dim,
-        2 * (tokens * _layer_weights(config) + _output_weights(config))
-        + visible * 4 * config.n_heads * config.head_dim,
-    )
+def model_costs(
+    config: ModelConfig,
+    tensors: ModelTensors,
+    formats: Mapping[str, str],
+    kv_type: ops.KVType = "f16",
+) -> ModelCosts:
+    """The costs of a model whose matrices are in `formats`, by the tensors' names."""
+    matrices = {tensor.name: tensor for tensor in tensors.matrices()}
+    tables = [] if tensors.output is tensors.embedding else [tensors.embedding]
+    if isinstance(tensors, Gpt2Tensors):
+        tables.append(tensors.positions)
+    unread = sum(stored_bytes(formats[t.name], math.prod(t.shape)) for t in tables)
+    read = weight_bytes(config) - saved_bytes(formats, matrices) - unread
+    return ModelCosts(config, read, kv_type)
 
 
 def _visible(window: int | None, depth: float) -> float:
     """Positions that a token with `depth` ones before it attends to in a layer."""
     return depth + 1 if window is None else min(depth + 1, window)
-
-
-def _read_weight_bytes(config: ModelConfig) -> int:
-    """All weights but the tables of embeddings, of which a step reads a few rows."""
-    tables = 0 if config.tied_embeddings else 2 * _output_weights(config)
-    if config.rope is None:
-        tables += 2 * config.max_seq_len * config.d_model
-    return weight_bytes(config) - tables
 
 
 def _layer_weights(config: ModelConfig) -> int:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cl_llama.bench.costs import StepCost, decode_cost, prefill_cost
+from cl_llama.bench.costs import ModelCosts, StepCost
 from cl_llama.bench.roofs import Roofs, Sample, best
 from cl_llama.bench.timing import EXTRA_TOKENS, decode_seconds, prefill_seconds
 from cl_llama.models.batch import Model
-from cl_llama.models.model_config import ModelConfig
 
 _SAMPLE_SECONDS = 0.5
 """The limits are measured about so often during a case."""
@@ -40,11 +39,11 @@ class Case:
         """Of each of its sequences."""
         return max(self.depth, 1) + self.tokens + (EXTRA_TOKENS if self.kind == "tg" else 0)
 
-    def cost(self, config: ModelConfig) -> StepCost:
+    def cost(self, costs: ModelCosts) -> StepCost:
         """Of a prompt's pass, or of a step in the middle of the tokens."""
         if self.kind == "pp":
-            return prefill_cost(config, self.tokens, self.depth)
-        return decode_cost(config, self.batch, self.depth + self.tokens / 2)
+            return costs.prefill(self.tokens, self.depth)
+        return costs.decode(self.batch, self.depth + self.tokens / 2)
 
     @property
     def tokens_per_step(self) -> int:
@@ -98,22 +97,22 @@ class Measured:
         """The best measured beside the case."""
         return best([sample for repetition in self.repetitions for sample in repetition.samples])
 
-    def roof(self, config: ModelConfig) -> float:
+    def roof(self, costs: ModelCosts) -> float:
         """Tokens a second that the limits allow: the median of the repetitions."""
-        return statistics.median(self._roofs(config))
+        return statistics.median(self._roofs(costs))
 
-    def share(self, config: ModelConfig) -> float:
+    def share(self, costs: ModelCosts) -> float:
         """Of its roof that a repetition reaches: their median."""
-        roofs = self._roofs(config)
+        roofs = self._roofs(costs)
         return statistics.median(rate / roof for rate, roof in zip(self.rates, roofs, strict=True))
 
-    def bound_by(self, config: ModelConfig) -> str:
+    def bound_by(self, costs: ModelCosts) -> str:
         """The limit that the roof is made of: "bandwidth" or "fma"."""
         limits = self.limits
-        return self.case.cost(config).bound_by(limits.bytes_per_s, limits.flops_per_s)
+        return self.case.cost(costs).bound_by(limits.bytes_per_s, limits.flops_per_s)
 
-    def _roofs(self, config: ModelConfig) -> list[float]:
-        cost, tokens = self.case.cost(config), self.case.tokens_per_step
+    def _roofs(self, costs: ModelCosts) -> list[float]:
+        cost, tokens = self.case.cost(costs), self.case.tokens_per_step
         limits = [best(repetition.samples) for repetition in self.repetitions]
         return [tokens / cost.seconds(each.bytes_per_s, each.flops_per_s) for each in limits]
 

@@ -41,7 +41,8 @@ def draw(report: "Report", path: str) -> None:
     FigureCanvasAgg(figure)
     limits, subject = report.limits, report.subject
     figure.suptitle(
-        f"{subject.name}, precision {report.settings.precision}, "
+        f"{subject.name}, {' and '.join(subject.format_bytes)}, "
+        f"precision {subject.model.precision}, "
         f"{subject.runtime.device.platform}: "
         f"{limits.bytes_per_s / 1e9:.1f} GB/s, {limits.flops_per_s / 1e9:.0f} GFLOP/s"
     )
@@ -76,7 +77,7 @@ def _draw_side(
     results: Sequence[Measured] | None = None,
 ) -> None:
     """Lines of medians with their ranges, and of their roofs, dashed, in the same colours."""
-    config = report.subject.model.config
+    costs = report.subject.costs
     lines: dict[str, list[Measured]] = {}
     for result in report.results if results is None else results:
         lines.setdefault(line(result), []).append(result)
@@ -90,7 +91,7 @@ def _draw_side(
         ]
         colour = f"C{number}"
         axes.errorbar(x, medians, yerr=spread, color=colour, marker="o", capsize=3, label=name)
-        roofs = [point.roof(config) for point in points]
+        roofs = [point.roof(costs) for point in points]
         axes.plot(x, roofs, color=colour, linestyle="--", marker="_", linewidth=1)
     axes.plot([], [], color="grey", linestyle="--", linewidth=1, label="roof")
     axes.set_xlabel(label)

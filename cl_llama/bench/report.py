@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cl_llama.bench.costs import decode_cost
 from cl_llama.bench.measure import Measured
 from cl_llama.bench.profile import StepProfile
 from cl_llama.bench.roofs import Sample, best
@@ -40,7 +39,10 @@ class Report:
             "cores": subject.runtime.compute_units,
             "model": subject.name,
             "weight_bytes": model.memory.weight_bytes,
-            "precision": self.settings.precision,
+            "weight_formats": dict(subject.format_bytes),
+            "quantize": self.settings.quantize,
+            "kv_type": self.settings.kv_type,
+            "precision": model.precision,
             "matrix_unit": subject.runtime.matrix_unit,
             "bandwidth_gb_s": _rounded(limits.bytes_per_s / 1e9),
             "gflops_roof": _rounded(limits.flops_per_s / 1e9),
@@ -54,16 +56,15 @@ class Report:
         } | ({"profile": [p.as_json() for p in self.profiles]} if self.profiles else {})
 
     def _result(self, result: Measured) -> dict[str, Any]:
-        config = self.subject.model.config
-        limits = result.limits
+        costs, limits = self.subject.costs, result.limits
         return {
             "test": result.case.name,
             "batch": result.case.batch,
             "depth": result.case.depth,
             "tokens_per_s": _rounded(result.median),
-            "roof_share": _rounded(result.share(config)),
-            "roof": result.bound_by(config),
-            "roof_tokens_per_s": _rounded(result.roof(config)),
+            "roof_share": _rounded(result.share(costs)),
+            "roof": result.bound_by(costs),
+            "roof_tokens_per_s": _rounded(result.roof(costs)),
             "tokens_per_s_min": _rounded(min(result.rates)),
             "tokens_per_s_max": _rounded(max(result.rates)),
             "repetitions": [_rounded(rate) for rate in result.rates],
@@ -75,7 +76,8 @@ class Report:
         """What stands above the table."""
         subject, limits = self.subject, self.limits
         memory, first = subject.model.memory, subject.first_tokens
-        step_bytes = decode_cost(subject.model.config, 1, 0).nbytes
+        step_bytes = subject.costs.decode(1, 0).nbytes
+        formats = " and ".join(subject.format_bytes)
         kernels = (
             f"{subject.kernels_built} kernels built"
             if subject.kernels_built
@@ -85,8 +87,9 @@ class Report:
         return [
             f"device       {subject.runtime.device.label}"
             f" ({f'matrix unit {unit}' if unit else 'no matrix unit in use'})",
-            f"model        {subject.name}, {_size(memory.weight_bytes)} of f16 weights, "
-            f"{_size(int(step_bytes))} a decode step, precision {self.settings.precision}",
+            f"model        {subject.name}, {_size(memory.weight_bytes)} of {formats} weights, "
+            f"{_size(int(step_bytes))} a decode step, precision {subject.model.precision}"
+            + ("" if memory.kv_type == "f16" else f", cache in {memory.kv_type}"),
             f"limits       read {limits.bytes_per_s / 1e9:.1f} GB/s over {_size(self.read_bytes)}, "
             f"float32 multiply-add {limits.flops_per_s / 1e9:.0f} GFLOP/s",
             f"loading      {subject.load_s:.2f} s",
@@ -110,7 +113,7 @@ class Report:
         for name in ("batch", "depth", "tokens/s", "range", "roof", "share"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("of")
-        config = self.subject.model.config
+        costs = self.subject.costs
         names = {"bandwidth": "reading", "fma": "arithmetic"}
         for result in self.results:
             table.add_row(
@@ -119,9 +122,9 @@ class Report:
                 str(result.case.depth),
                 _rate(result.median),
                 f"{_rate(min(result.rates))}-{_rate(max(result.rates))}",
-                _rate(result.roof(config)),
-                f"{result.share(config):.2f}",
-                names[result.bound_by(config)],
+                _rate(result.roof(costs)),
+                f"{result.share(costs):.2f}",
+                names[result.bound_by(costs)],
             )
         return table
 

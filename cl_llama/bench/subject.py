@@ -1,7 +1,9 @@
 """The model that a bench measures, loaded from files or made of random weights."""
 
+import math
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +12,12 @@ from typing import Literal
 import numpy as np
 
 from cl_llama import ops
+from cl_llama.bench.costs import ModelCosts, model_costs
 from cl_llama.bench.peak_memory import peak_rss_bytes
 from cl_llama.bench.random_weights import random_tensors
 from cl_llama.bench.shapes import Shape
-from cl_llama.checkpoints import open_checkpoint, resolve_model
+from cl_llama.checkpoints import HostTensor, open_checkpoint, resolve_model
+from cl_llama.checkpoints.tensor import stored_bytes
 from cl_llama.engine.engine import Engine
 from cl_llama.engine.params import SamplingParams
 from cl_llama.errors import DeviceMemoryError, RequestError
@@ -21,10 +25,14 @@ from cl_llama.models.config import config_from_checkpoint
 from cl_llama.models.decoder import Decoder
 from cl_llama.models.loading import load_model
 from cl_llama.models.memory import plan_memory
+from cl_llama.models.quantization import formats_on_device, saved_bytes
 from cl_llama.models.weights import ModelTensors, map_tensors
 from cl_llama.opencl.devices import select_device
 from cl_llama.opencl.programs import cache_info
-from cl_llama.opencl.runtime import Runtime
+from cl_llama.opencl.runtime import DeviceArray, Runtime
+
+_Q8_0_SCALE = 1.0 / 64
+"""Of random values in a cache of Q8_0, at most."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,9 @@ class Settings:
     """How a model is loaded; None is what cl-llama does by itself."""
 
     device: int | str | None = None
-    precision: Literal["high", "fast"] = "high"
+    precision: Literal["high", "fast"] | None = None
+    quantize: str | None = None
+    kv_type: ops.KVType = "f16"
     max_threads: int | None = None
     matrix_units: bool = True
 
@@ -54,6 +64,9 @@ class Subject:
 
     name: str
     model: Decoder
+    costs: ModelCosts
+    format_bytes: Mapping[str, int]
+    """Of the matrices on the device, by format, the most first."""
     load_s: float
     first_tokens: FirstTokens
     kernels_built: int
@@ -82,7 +95,7 @@ def load_subject(
 
     Args:
         model: a path or a name on the Hugging Face hub, a shape, or None for the embedded model.
-        settings: device and precision.
+        settings: the device, and what is done to the model.
         positions: what the cache has to hold, all sequences together.
         longest: positions of the longest sequence.
         prompt_tokens: tokens of the prompts.
@@ -99,7 +112,7 @@ def load_subject(
     began = time.perf_counter()
     if isinstance(model, Shape):
         name, config = model.like, model.config()
-        tensors: ModelTensors = random_tensors(config)
+        tensors: ModelTensors = random_tensors(config, settings.quantize)
     else:
         if model is None:
             from cl_llama.demo import model_path
@@ -120,8 +133,11 @@ def load_subject(
         select_device(settings.device), settings.max_threads, matrix_units=settings.matrix_units
     )
     resources.callback(runtime.close)
+    matrices = {tensor.name: tensor for tensor in tensors.matrices()}
+    formats = formats_on_device(tensors, matrices, settings.quantize)
+    saved = saved_bytes(formats, matrices)
     try:
-        plan_memory(config, runtime.device, positions)
+        plan_memory(config, runtime.device, positions, settings.kv_type, saved)
     except DeviceMemoryError as error:
         problem = str(error).rsplit(";", 1)[0]
         raise DeviceMemoryError(
@@ -134,6 +150,8 @@ def load_subject(
         max_seq_len=positions,
         on_progress=on_progress,
         precision=settings.precision,
+        quantize=settings.quantize,
+        kv_type=settings.kv_type,
     )
     runtime.finish()
     load_s = time.perf_counter() - began
@@ -141,16 +159,31 @@ def load_subject(
     subject = Subject(
         name,
         loaded,
+        model_costs(config, tensors, formats, settings.kv_type),
+        _format_bytes(formats, matrices),
         load_s,
         first_tokens,
         max(0, cache_info().entries - kernels),
         peak_rss_bytes(),
     )
     for i, cache in enumerate(loaded.caches):  # decode steps read what no prompt has written
-        ops.fill_random(cache.keys, 2 * i, 1.0)
-        ops.fill_random(cache.values, 2 * i + 1, 1.0)
+        _fill(cache.keys, 2 * i)
+        _fill(cache.values, 2 * i + 1)
     runtime.finish()
     return subject
+
+
+def _fill(array: DeviceArray, seed: int) -> None:
+    """Random f16, or bytes that are numbers and small scales wherever Q8_0 has them."""
+    halves = DeviceArray(array.runtime, array.buffer, (array.nbytes // 2,), np.dtype(np.float16))
+    ops.fill_random(halves, seed, 1.0 if array.dtype == np.float16 else _Q8_0_SCALE)
+
+
+def _format_bytes(formats: Mapping[str, str], matrices: Mapping[str, HostTensor]) -> dict[str, int]:
+    totals: Counter[str] = Counter()
+    for name, matrix in matrices.items():
+        totals[formats[name]] += stored_bytes(formats[name], math.prod(matrix.shape))
+    return dict(totals.most_common())
 
 
 def _first_tokens(model: Decoder, prompt_tokens: int) -> FirstTokens:

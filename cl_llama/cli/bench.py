@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from cl_llama.bench.shapes import SHAPES, find_shape
-from cl_llama.cli.generate_options import at_least_one
+from cl_llama.cli.generate_options import add_number_formats, at_least_one
 
 if TYPE_CHECKING:
     from cl_llama.bench.report import Report
@@ -32,7 +32,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     models.add_argument(
         "--shape",
         metavar="NAME",
-        help="random weights, made on the device, in the shape of "
+        help="random weights in the shape of "
         + ", ".join(f"{shape.like} ({name})" for name, shape in SHAPES.items()),
     )
     tests = parser.add_argument_group("tests (N,N,...: each of them; 0: none)")
@@ -73,9 +73,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="N|NAME",
         help="number or part of the name, as cl-llama devices lists them",
     )
-    device.add_argument(
-        "--precision", choices=("high", "fast"), default="high", help="default: high"
-    )
+    add_number_formats(device)
     device.add_argument(
         "--max-threads", type=at_least_one, metavar="N", help="on CPU devices, the most cores"
     )
@@ -127,7 +125,12 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         check_plotting(args.plot)
     settings = Settings(
-        args.opencl_device, args.precision, args.max_threads, not args.no_matrix_units
+        device=args.opencl_device,
+        precision=args.precision,
+        quantize=args.quantize,
+        kv_type=args.kv_type,
+        max_threads=args.max_threads,
+        matrix_units=not args.no_matrix_units,
     )
     with ExitStack() as resources:
         progress = resources.enter_context(

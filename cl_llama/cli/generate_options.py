@@ -208,6 +208,28 @@ def _add_device(group: "argparse._ArgumentGroup") -> None:
         help="number or part of the name, as cl-llama devices lists them; default: CL_LLAMA_DEVICE,"
         " else the best one",
     )
+    add_number_formats(group)
+    group.add_argument(
+        "--f16",
+        action="store_true",
+        help="accepted for RLLaMA's sake: the weights are float16 always",
+    )
+    group.add_argument(
+        "--max-threads",
+        type=at_least_one,
+        metavar="N",
+        help="on CPU devices, the most cores to run on; default: all",
+    )
+    group.add_argument(
+        "--no-mmap",
+        action="store_true",
+        help="on CPU devices, copy float16 weights instead of computing in the files, which "
+        "must not be cut short meanwhile",
+    )
+
+
+def add_number_formats(group: "argparse._ArgumentGroup") -> None:
+    """Add the options that say what a model's numbers are held in and multiplied as."""
     group.add_argument(
         "--precision",
         choices=("high", "fast"),
@@ -226,23 +248,6 @@ def _add_device(group: "argparse._ArgumentGroup") -> None:
         default="f16",
         help="what the cache holds of keys and values: f16, the default, or q8_0, bytes with a "
         "scale for every 32, in about half of the memory",
-    )
-    group.add_argument(
-        "--f16",
-        action="store_true",
-        help="accepted for RLLaMA's sake: the weights are float16 always",
-    )
-    group.add_argument(
-        "--max-threads",
-        type=at_least_one,
-        metavar="N",
-        help="on CPU devices, the most cores to run on; default: all",
-    )
-    group.add_argument(
-        "--no-mmap",
-        action="store_true",
-        help="on CPU devices, copy float16 weights instead of computing in the files, which "
-        "must not be cut short meanwhile",
     )
 
 

@@ -76,6 +76,11 @@ class Decoder(ABC):
         self._staging = Staging(runtime)
         self._repeats: Repeats[DeviceArray] = Repeats(runtime)
 
+    @property
+    def precision(self) -> ops.Precision:
+        """How exact products with weights are."""
+        return self._precision
+
     def forward(self, batch: Batch) -> "DeviceLogits":
         """Run a ragged batch: write its keys and values, return the logits it asks for.
 

@@ -11,7 +11,15 @@ from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.opencl.tuning import value
 from cl_llama.ops import attention_amx, attention_mma, attention_portable
 from cl_llama.ops import attention_parameters as tunable
-from cl_llama.ops.attention_cache import BLOCK, KVCache, KVType, cache_defines, panel, unit_shape
+from cl_llama.ops.attention_cache import (
+    BLOCK,
+    KVCache,
+    KVType,
+    cache_bytes,
+    cache_defines,
+    panel,
+    unit_shape,
+)
 from cl_llama.ops.attention_portable import PortablePlan
 from cl_llama.ops.matmul import Precision
 from cl_llama.ops.shapes import ceil_div, expect
@@ -262,7 +270,7 @@ def attention(
 
     def announce(spans: Sequence[tuple[int, int]]) -> None:
         if runtime.profiles:
-            runtime.announce(_work(spans, H, G, K, window))
+            runtime.announce(_work(spans, H, G, K, window, cache.kv_type))
 
     def launch(
         filename: str,
@@ -343,7 +351,9 @@ def attention(
             runtime.launch(kernel, (merges.shape[0], H), (1, 1), partials, merges, out_THK, H)
 
 
-def _work(spans: Sequence[tuple[int, int]], H: int, G: int, K: int, window: int | None) -> Work:
+def _work(
+    spans: Sequence[tuple[int, int]], H: int, G: int, K: int, window: int | None, kv_type: KVType
+) -> Work:
     """The attention of one layer: each sequence's keys and values once, queries and output once."""
     pairs = keys = tokens = 0
     for count, position in spans:
@@ -352,4 +362,5 @@ def _work(spans: Sequence[tuple[int, int]], H: int, G: int, K: int, window: int 
         first = 0 if window is None else max(0, position + 1 - window)
         keys += position + count - first
         tokens += count
-    return Work(f"{tokens} tokens", keys * G * K * 4 + tokens * H * K * 8, pairs * H * K * 4)
+    nbytes = keys * 2 * cache_bytes(G, K, kv_type) // BLOCK + tokens * H * K * 8
+    return Work(f"{tokens} tokens", nbytes, pairs * H * K * 4)

@@ -3,11 +3,13 @@
 import pytest
 
 from cl_llama.bench import measure as module
+from cl_llama.bench.costs import ModelCosts
 from cl_llama.bench.measure import Case, Measured, Repetition, cache_positions, measure, plan
 from cl_llama.bench.roofs import Sample
 from cl_llama.bench.shapes import SHAPES
 
-CONFIG = SHAPES["1b"].config()
+STEP_BYTES = 2 * (22 * (2048 * (2048 * 2 + 512) + 3 * 2048 * 5632) + 32000 * 2048)
+COSTS = ModelCosts(SHAPES["1b"].config(), STEP_BYTES)
 
 
 class SteadyRoofs:
@@ -69,11 +71,10 @@ def test_a_repetition_is_held_against_the_best_limits_of_its_own() -> None:
     slow, fast = [Sample(5e9, 300e9), Sample(10e9, 100e9)], [Sample(20e9, 100e9)]
     rates = [(3.0, slow), (7.0, fast), (4.0, slow)]
     decode = Measured(Case("tg", 16, 1, 0), [Repetition(*rate) for rate in rates])
-    step_bytes = 2 * (22 * (2048 * (2048 * 2 + 512) + 3 * 2048 * 5632) + 32000 * 2048)
     assert decode.median == 4.0
-    assert decode.bound_by(CONFIG) == "bandwidth"
-    assert decode.roof(CONFIG) == pytest.approx(10e9 / step_bytes, rel=2e-3)
-    assert decode.share(CONFIG) == pytest.approx(7.0 / (20e9 / step_bytes), rel=2e-3)
+    assert decode.bound_by(COSTS) == "bandwidth"
+    assert decode.roof(COSTS) == pytest.approx(10e9 / STEP_BYTES, rel=2e-3)
+    assert decode.share(COSTS) == pytest.approx(7.0 / (20e9 / STEP_BYTES), rel=2e-3)
     prefill = Measured(Case("pp", 512, 1, 0), [Repetition(1.0, slow)])
-    assert prefill.bound_by(CONFIG) == "fma"
-    assert prefill.roof(CONFIG) == pytest.approx(300e9 / 2 / 0.969e9, rel=0.05)
+    assert prefill.bound_by(COSTS) == "fma"
+    assert prefill.roof(COSTS) == pytest.approx(300e9 / 2 / 0.969e9, rel=0.05)

@@ -31,6 +31,8 @@ def test_json(cl_llama, device):
     assert found["device"] == device.label
     matrices = 2 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 96) + 2 * 128 * 64
     assert found["weight_bytes"] == 2 * matrices + 4 * 5 * 64
+    assert found["weight_formats"] == {"f16": 2 * matrices}
+    assert [found[key] for key in ("quantize", "kv_type", "precision")] == [None, "f16", "high"]
     for key in ("bandwidth_gb_s", "gflops_roof", "load_s", "first_token_s", "first_token_again_s"):
         assert found[key] > 0
     assert found["peak_rss_bytes"] > 1 << 20
@@ -48,6 +50,16 @@ def test_json(cl_llama, device):
         assert 0 < result["roof_share"] < 1.5
         assert result["roof_tokens_per_s"] > 0
         assert result["roof"] in ("bandwidth", "fma")
+
+
+def test_quantised_weights(bench):
+    ended = bench("--shape", "tiny", "--quantize", "q8_0", "--kv-type", "q8_0", "--json")
+    assert (ended.status, ended.err) == (0, "")
+    found = json.loads(ended.out)
+    values = 2 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 96) + 2 * 128 * 64
+    assert found["weight_bytes"] == values * 34 // 32 + 4 * 5 * 64
+    assert found["weight_formats"] == {"q8_0": values * 34 // 32}
+    assert [found[key] for key in ("quantize", "kv_type", "precision")] == ["q8_0", "q8_0", "fast"]
 
 
 def test_table(bench, device_infos, monkeypatch):
