@@ -29,7 +29,7 @@ def open_checkpoint(path: str | Path, *, param_path: str | Path | None = None) -
     - a folder with params.json and `consolidated.NN.pth` files, or with the folders that `unzip`
       makes of them, or one of these files or folders;
     - a folder with one GGUF model, or a `.gguf` file, one of a split model's included;
-    - a llama2.c `.bin` file, legacy or version 1.
+    - a llama2.c `.bin` file: legacy, version 1, or version 2, whose weights are int8.
 
     `param_path` replaces the config.json or params.json beside the model. Close the checkpoint
     when its tensors have been read, or use it in a `with` statement.

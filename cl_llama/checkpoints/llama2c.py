@@ -1,4 +1,4 @@
-"""llama2.c's `.bin` files in float32: the legacy layout and version 1, with Meta's tensor names.
+"""llama2.c's `.bin` files: legacy, version 1 (float32) and version 2 (int8), with Meta's names.
 
 The layouts are those of `export.py` in https://github.com/karpathy/llama2.c.
 """
@@ -8,12 +8,13 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+from cl_llama.checkpoints.grouped import grouped_bytes, grouped_matrix
 from cl_llama.checkpoints.mapped_file import MappedFile
-from cl_llama.checkpoints.tensor import MappedTensor
+from cl_llama.checkpoints.tensor import HostTensor, MappedTensor
 from cl_llama.errors import CheckpointError
 
 _MAGIC = 0x616B3432  # "ak42"
-_VERSION_1_HEADER_BYTES = 256
+_HEADER_BYTES = 256
 _DIMENSIONS = (
     "dim",
     "hidden_dim",
@@ -29,21 +30,23 @@ _Piece = tuple[str | None, tuple[int, ...]]
 """A tensor's name (None: bytes to skip) and shape."""
 
 
-def read_llama2c(file: MappedFile) -> tuple[dict[str, Any], dict[str, MappedTensor]]:
+def read_llama2c(file: MappedFile) -> tuple[dict[str, Any], dict[str, HostTensor]]:
     """The configuration, under Meta's names and with `tied`, and the tensors of a `.bin` file.
 
     Raises CheckpointError for a header that makes no sense, a file of another length than its
-    header asks for, and quantised (version 2) files.
+    header asks for, and unknown versions.
     """
     if file.size < 28:
         raise CheckpointError(f"{file.path}: {file.size} bytes are too few for a llama2.c file")
     magic, version = struct.unpack("<Ii", file.read(0, 8))
-    if magic != _MAGIC:
+    legacy = magic != _MAGIC
+    group = None
+    if legacy:
         numbers = struct.unpack("<7i", file.read(0, 28))
         tied = numbers[5] > 0  # a negative vocabulary size marks an output matrix of its own
         numbers = (*numbers[:5], abs(numbers[5]), numbers[6])
         start = 28
-    elif version == 1:
+    elif version in (1, 2):
         numbers = struct.unpack("<7i", file.read(8, 28))
         flag = file.read(36, 1)[0]
         if flag > 1:
@@ -51,25 +54,33 @@ def read_llama2c(file: MappedFile) -> tuple[dict[str, Any], dict[str, MappedTens
                 f"{file.path}: the flag for shared embeddings is {flag}, expected 0 or 1"
             )
         tied = flag == 1
-        start = _VERSION_1_HEADER_BYTES
+        if version == 2:
+            group = struct.unpack("<i", file.read(37, 4))[0]
+        start = _HEADER_BYTES
     else:
         raise CheckpointError(
             f"{file.path}: version {version} of llama2.c's format is not supported; export the"
-            " model as version 0 or 1 (float32)"
+            " model as version 0, 1 (float32) or 2 (int8)"
         )
     config: dict[str, Any] = dict(zip(_DIMENSIONS, numbers, strict=True))
     _check_dimensions(file, config)
-    expected = start + 4 * _count_values(config, tied, legacy=magic != _MAGIC)
+    if group is not None:
+        _check_group(file, config, group)
+    expected = start + _count_bytes(config, tied, group, legacy=legacy)
     if expected != file.size:
         raise CheckpointError(
             f"{file.path}: a llama2.c file of this header ("
             + ", ".join(f"{key} {config[key]}" for key in _DIMENSIONS)
             + f") has {expected} bytes, got {file.size}; it is truncated or of another format"
         )
-    pieces = _legacy_pieces(config, tied) if magic != _MAGIC else _version_1_pieces(config, tied)
-    tensors = {}
+    pieces = _legacy_pieces(config, tied) if legacy else _later_pieces(config, tied)
+    tensors: dict[str, HostTensor] = {}
     offset = start
     for name, shape in pieces:
+        if group is not None and len(shape) == 2 and name is not None:
+            tensors[name] = grouped_matrix(name, shape, file, offset, group)
+            offset += tensors[name].nbytes
+            continue
         if name is not None:
             tensors[name] = MappedTensor(name, shape, "f32", file, offset)
         offset += 4 * math.prod(shape)
@@ -91,13 +102,25 @@ def _check_dimensions(file: MappedFile, config: dict[str, Any]) -> None:
         )
 
 
-def _count_values(config: dict[str, Any], tied: bool, *, legacy: bool) -> int:
-    """How many float32 values follow the header."""
+def _check_group(file: MappedFile, config: dict[str, Any], group: int) -> None:
+    """Every matrix is a whole number of groups."""
+    V, D = config["vocab_size"], config["dim"]
+    for name, shape in {"tok_embeddings": (V, D), **_layer_shapes(config)}.items():
+        if group <= 0 or (len(shape) == 2 and math.prod(shape) % group):
+            raise CheckpointError(
+                f"{file.path}: the header's group size is {group}, no divisor of the size of"
+                f" {name} {shape}; damaged file?"
+            )
+
+
+def _count_bytes(config: dict[str, Any], tied: bool, group: int | None, *, legacy: bool) -> int:
+    """How many bytes follow the header."""
     D, F, V = config["dim"], config["hidden_dim"], config["vocab_size"]
-    K = D // config["n_heads"]
-    per_layer = 2 * D + 2 * D * D + 2 * D * K * config["n_kv_heads"] + 3 * D * F
-    tables = config["max_seq_len"] * K if legacy else 0
-    return int(config["n_layers"] * per_layer + D + V * D * (1 if tied else 2) + tables)
+    L, K = config["n_layers"], D // config["n_heads"]
+    matrices = L * (2 * D * D + 2 * D * K * config["n_kv_heads"] + 3 * D * F)
+    matrices += V * D * (1 if tied else 2)
+    vectors = L * 2 * D + D + (config["max_seq_len"] * K if legacy else 0)
+    return int(4 * vectors + (4 * matrices if group is None else grouped_bytes(matrices, group)))
 
 
 def _layer_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -139,7 +162,8 @@ def _legacy_pieces(config: dict[str, Any], tied: bool) -> Iterator[_Piece]:
         yield "output.weight", (V, D)
 
 
-def _version_1_pieces(config: dict[str, Any], tied: bool) -> Iterator[_Piece]:
+def _later_pieces(config: dict[str, Any], tied: bool) -> Iterator[_Piece]:
+    """Of versions 1 and 2."""
     D, V = config["dim"], config["vocab_size"]
     yield from _all_layers(config, "attention_norm", "ffn_norm")
     yield "norm.weight", (D,)

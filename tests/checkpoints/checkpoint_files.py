@@ -210,8 +210,8 @@ def write_meta(folder, tensors, dtype="f16", shards=1, embedding_axis=0, unzippe
 # llama2.c
 
 
-def llama2c_bytes(tensors, version=0, config=CONFIG, flags=None):
-    """A llama2.c file, legacy (version 0) or with a header of `version`."""
+def llama2c_bytes(tensors, version=0, config=CONFIG, flags=None, group=8):
+    """A llama2.c file, legacy (version 0) or with a header of `version`; 2 is in groups of int8."""
     tied = "output.weight" not in tensors
     numbers = [config[key] for key in CONFIG]
     layers = range(config["n_layers"])
@@ -233,7 +233,9 @@ def llama2c_bytes(tensors, version=0, config=CONFIG, flags=None):
         ]
     else:
         flag = int(tied) if flags is None else flags
-        header = struct.pack("<Ii7iB", 0x616B3432, version, *numbers, flag).ljust(256, b"\0")
+        header = struct.pack("<Ii7iB", 0x616B3432, version, *numbers, flag)
+        header += struct.pack("<i", group) if version == 2 else b""
+        header = header.ljust(256, b"\0")
         pieces = [
             *layered("attention_norm", "ffn_norm"),
             tensors["norm.weight"],
@@ -242,7 +244,23 @@ def llama2c_bytes(tensors, version=0, config=CONFIG, flags=None):
         ]
     if not tied:
         pieces.append(tensors["output.weight"])
-    return header + b"".join(stored(piece, "f32") for piece in pieces)
+    in_groups = version == 2
+    return header + b"".join(
+        _grouped_bytes(piece, group) if in_groups and piece.ndim == 2 else stored(piece, "f32")
+        for piece in pieces
+    )
+
+
+def int8_groups(values, group):
+    """int8 [n, group] and float32 scales [n]: the greatest value of each group becomes 127."""
+    groups = np.asarray(values, np.float32).reshape(-1, group)
+    scales = np.abs(groups).max(axis=1) / np.float32(127)
+    return np.rint(groups / scales[:, None]).astype(np.int8), scales
+
+
+def _grouped_bytes(values, group):
+    q, scales = int8_groups(values, group)
+    return q.tobytes() + stored(scales, "f32")
 
 
 def write_llama2c(path: Path, tensors, version=0):

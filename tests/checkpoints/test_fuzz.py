@@ -82,7 +82,7 @@ def small_gguf():
     return gguf_bytes(metadata, tensors)
 
 
-KINDS = ["safetensors", "pth", "gguf", "llama2c-0", "llama2c-1"]
+KINDS = ["safetensors", "pth", "gguf", "llama2c-0", "llama2c-1", "llama2c-2"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -175,7 +175,7 @@ def test_changed_indices(tmp_path):
         _survives(tmp_path)
 
 
-@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("version", [0, 1, 2])
 def test_random_llama2c_headers(tmp_path, version):
     path = _model(tmp_path, f"llama2c-{version}")
     data = path.read_bytes()

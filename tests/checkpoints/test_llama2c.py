@@ -2,8 +2,16 @@ import struct
 
 import numpy as np
 import pytest
-from checkpoint_files import CONFIG, check_tensors, llama2c_bytes, meta_tensors, write_llama2c
+from checkpoint_files import (
+    CONFIG,
+    check_tensors,
+    int8_groups,
+    llama2c_bytes,
+    meta_tensors,
+    write_llama2c,
+)
 
+from cl_llama.blocks import dequantize
 from cl_llama.checkpoints import open_checkpoint
 from cl_llama.errors import CheckpointError
 
@@ -19,6 +27,59 @@ def test_layouts(tmp_path, version, tied):
         assert checkpoint.generation_config == {}
         assert checkpoint.tokenizer_path is None
         check_tensors(checkpoint, tensors, "f32")
+
+
+@pytest.mark.parametrize(
+    ("columns", "group", "form"),
+    [
+        (64, 64, "q8_0"),
+        (96, 64, "q8_0"),  # a group reaches into the next row
+        (64, 32, "q8_0"),
+        (64, 16, "f32"),
+        (48, 32, "f32"),
+    ],
+)
+@pytest.mark.parametrize("tied", [True, False])
+def test_int8_groups(tmp_path, columns, group, form, tied):
+    config = CONFIG | {"dim": columns, "hidden_dim": columns, "vocab_size": 34}
+    tensors = meta_tensors(config, tied=tied)
+    path = tmp_path / "model.bin"
+    path.write_bytes(llama2c_bytes(tensors, 2, config, group=group))
+    with open_checkpoint(path) as checkpoint:
+        assert checkpoint.config == config | {"norm_eps": 1e-5, "tied": tied}
+        assert sorted(checkpoint.tensors) == sorted(tensors)
+        for name, values in tensors.items():
+            tensor = checkpoint.tensors[name]
+            assert tensor.shape == values.shape
+            if values.ndim == 1:
+                assert tensor.format == "f32"
+                np.testing.assert_array_equal(tensor.read_rows(0, columns), values)
+                continue
+            assert tensor.format == form
+            q, scales = int8_groups(values, group)
+            if form == "q8_0":
+                scales = scales.astype(np.float16).astype(np.float32)
+            want = (q * scales[:, None]).reshape(values.shape)
+            rows = len(values)
+            for start, stop in ((0, rows), (1, rows - 1), (rows // 2, rows // 2 + 1), (1, 1)):
+                np.testing.assert_array_equal(tensor.read_rows(start, stop), want[start:stop])
+                if form == "q8_0":
+                    blocks = tensor.read_blocks(start, stop)
+                    np.testing.assert_array_equal(dequantize(form, blocks), want[start:stop])
+            tensor.release()
+
+
+def test_int8_group_of_a_scale_beyond_float16(tmp_path):
+    config = CONFIG | {"dim": 64, "hidden_dim": 64}
+    tensors = meta_tensors(config)
+    tensors["layers.1.attention.wq.weight"][3, 5] = 1e7
+    path = tmp_path / "model.bin"
+    path.write_bytes(llama2c_bytes(tensors, 2, config, group=64))
+    with open_checkpoint(path) as checkpoint:
+        tensor = checkpoint.tensors["layers.1.attention.wq.weight"]
+        tensor.read_rows(0, 3)
+        with pytest.raises(CheckpointError, match=r"layers\.1\.attention\.wq\.weight has a scale"):
+            tensor.read_rows(0, 4)
 
 
 def test_real_file(shared_data):
@@ -59,12 +120,23 @@ def _with_number(position, value):
     return bytes(data)
 
 
+def _with_group(group):
+    data = bytearray(llama2c_bytes(meta_tensors(), 2))
+    data[37:41] = struct.pack("<i", group)
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (llama2c_bytes(meta_tensors(), 2), "version 2 .* not supported"),
+        (llama2c_bytes(meta_tensors(), 3), "version 3 .* not supported"),
         (llama2c_bytes(meta_tensors(), -7), "version -7 .* not supported"),
         (llama2c_bytes(meta_tensors(), 1, flags=2), "shared embeddings is 2"),
+        (llama2c_bytes(meta_tensors(), 2)[:-4], "is truncated or of another format"),
+        (_with_group(0), "group size is 0"),
+        (_with_group(-8), "group size is -8"),
+        (_with_group(12), r"group size is 12, no divisor of .* tok_embeddings \(20, 16\)"),
+        (_with_group(2**31 - 1), "group size is 2147483647"),
         (b"", "empty"),
         (b"short", "too few"),
         (b"\x40\0\0\0", "too few"),

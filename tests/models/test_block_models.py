@@ -12,7 +12,7 @@ from cl_llama.models.quantization import QUANTIZATIONS
 from cl_llama.models.weights import map_tensors
 from cl_llama.opencl.runtime import Runtime
 from tests import reference
-from tests.checkpoints.checkpoint_files import llama2c_bytes, meta_tensors
+from tests.checkpoints.checkpoint_files import int8_groups, llama2c_bytes, meta_tensors
 from tests.models.fixture_models import forward, slice_of
 from tools.make_block_models import write_block_model
 
@@ -80,4 +80,27 @@ def test_quantised_at_load_as_in_a_file(device, tmp_path, form):
     np.testing.assert_array_equal(at_load, device_logits(converted, runtime))
     # in blocks "fast" is the default
     assert reference.relative_rms(at_load, expected_logits(converted)) <= LIMITS["fast"]
+    runtime.close()
+
+
+def test_int8_groups_of_a_file(device, tmp_path):
+    """Blocks whose scales are rounded to float16 are as near to the file as values rounded to it.
+
+    Both are 3e-4 from it in this model, in float64.
+    """
+    tensors = meta_tensors(CONFIG)
+    for values in tensors.values():
+        values *= 0.04
+    in_groups, in_floats = tmp_path / "groups.bin", tmp_path / "floats.bin"
+    in_groups.write_bytes(llama2c_bytes(tensors, 2, CONFIG, group=32))
+    for name, values in tensors.items():
+        if values.ndim == 2:
+            q, scales = int8_groups(values, 32)
+            tensors[name] = (q * scales[:, None]).reshape(values.shape)
+    in_floats.write_bytes(llama2c_bytes(tensors, 1, CONFIG))
+    runtime = Runtime(device)
+    for precision, limit in LIMITS.items():
+        found = device_logits(in_groups, runtime, precision=precision)
+        assert reference.relative_rms(found, expected_logits(in_groups)) <= limit, precision
+        assert reference.relative_rms(found, expected_logits(in_floats)) <= limit + 8e-4, precision
     runtime.close()
