@@ -12,7 +12,8 @@ from cl_llama.checkpoints.tensor import HostTensor, MappedTensor
 from cl_llama.checkpoints.tokenizer_file import hf_tokenizer
 from cl_llama.errors import CheckpointError
 
-_PART_NAME = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+PART_NAME = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+"""The name of one of a split model's files."""
 
 # What other type numbers mean, so that an error can name them.
 _OTHER_TYPES = {
@@ -79,7 +80,7 @@ def find_gguf(folder: Path) -> Path | None:
     """
     models: dict[str, Path] = {}
     for path in sorted(folder.glob("*.gguf")):
-        part = _PART_NAME.fullmatch(path.name)
+        part = PART_NAME.fullmatch(path.name)
         models.setdefault(part["name"] if part else path.name, path)
     if len(models) > 1:
         names = [path.name for path in models.values()]
@@ -98,7 +99,7 @@ def _part_count(file: MappedFile, header: GgufHeader) -> int:
 
 
 def _part_paths(path: Path, count: int) -> list[Path]:
-    part = _PART_NAME.fullmatch(path.name)
+    part = PART_NAME.fullmatch(path.name)
     if part is None or int(part["count"]) != count:
         raise CheckpointError(
             f"{path}: it is one of {count} files, whose names end in -00001-of-{count:05}.gguf and"

@@ -19,7 +19,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--model-path",
         metavar="PATH",
         help="a model's folder or file (.safetensors, .pth, .gguf, llama2.c's .bin), or its name "
-        "on the Hugging Face hub; default: the small embedded model",
+        "on the Hugging Face hub: OWNER/NAME, or OWNER/NAME:Q4_K_M for a GGUF file; default: the "
+        "small embedded model",
     )
     model.add_argument(
         "--tokenizer-path",

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_llama.cli.generate_options import at_least_one
+from cl_llama.cli.generate_options import add_number_formats, at_least_one
 from cl_llama.cli.prompt import read_prompt
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="N|NAME",
         help="number or part of the name, as cl-llama devices lists them",
     )
-    device.add_argument("--precision", choices=("high", "fast"), help="as for a generation")
+    add_number_formats(device)
     device.add_argument(
         "--max-threads", type=at_least_one, metavar="N", help="on CPU devices, the most cores"
     )
@@ -124,6 +124,8 @@ def run(args: argparse.Namespace) -> int:
                 param_path=args.param_path,
                 max_seq_len=2 * longest,  # two windows are under way at a time
                 precision=args.precision,
+                quantize=args.quantize,
+                kv_type=args.kv_type,
                 max_threads=args.max_threads,
                 progress=progress.visible,
                 on_progress=progress.loaded,

@@ -39,7 +39,22 @@ WANTED = {
     "chat_template.jinja",
     "additional_chat_templates/rag.jinja",
 }
-MODELS = {"org/model": FILES, "org/bins": {"config.json": b"{}", "pytorch_model.bin": b"x"}}
+GGUF_FILES = {
+    "config.json": b"{}",
+    "README.md": b"x",
+    "m.Q2_K.gguf": b"GGUF 2",
+    "m.Q4_K_M.gguf": b"GGUF 4",
+    "m.Q4_K.gguf": b"GGUF 4, too",
+    "mmproj-m-Q4_K_M.gguf": b"no model",
+    "Q8_0/m-Q8_0-00001-of-00002.gguf": b"GGUF 8, part 1",
+    "Q8_0/m-Q8_0-00002-of-00002.gguf": b"GGUF 8, part 2",
+}
+MODELS = {
+    "org/model": FILES,
+    "org/bins": {"config.json": b"{}", "pytorch_model.bin": b"x"},
+    "org/gguf": GGUF_FILES,
+    "org/lost-GGUF": {"m-00001-of-00002.gguf": b"x"},
+}
 
 needs_hub = pytest.mark.skipif(
     importlib.util.find_spec("huggingface_hub") is None, reason="huggingface_hub is not installed"
@@ -103,13 +118,43 @@ def test_download_then_cache_then_offline(tmp_path):
 
 
 @needs_hub
+def test_gguf_files(tmp_path):
+    with serve(MODELS) as (endpoint, requests):
+
+        def resolve(name, **settings):
+            out, _ = _resolve(name, tmp_path, endpoint, **settings)
+            assert not out.startswith("error"), out
+            return Path(out)
+
+        default = resolve("org/gguf")
+        assert default.read_bytes() == b"GGUF 4" and default.parent.name == COMMIT
+        split = resolve("hf.co/org/gguf:q8_0")
+        assert split.read_bytes() == b"GGUF 8, part 1"
+        assert len(list(split.parent.iterdir())) == 2
+        assert not any("Q2_K" in request or "mmproj" in request for request in requests)
+        assert resolve("org/gguf@v1/m.Q2_K.gguf").read_bytes() == b"GGUF 2"
+        requests.clear()
+        assert resolve("org/gguf:Q4_K_M") == default
+        assert not any(request.startswith("GET /org/") for request in requests)
+    offline = {"HF_HUB_OFFLINE": "1"}
+    assert resolve("org/gguf:Q8_0", **offline) == split
+    assert resolve("org/gguf/Q8_0/m-Q8_0-00002-of-00002.gguf", **offline) == split
+    assert resolve("org/gguf") == default  # the server is gone
+
+
+@needs_hub
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("org/gguf:Q3_K_M", "none is Q3_K_M; add one of :Q8_0, :Q2_K, :Q4_K, :Q4_K_M"),
+        ("org/gguf/m.Q3_K_M.gguf", "m.Q3_K_M.gguf is not among"),
+        ("org/lost-GGUF", "m-00002-of-00002.gguf is not among"),
+        ("org/model:Q4_0", "has no GGUF files"),
+        ("org/broken:Q4_0", "cannot be reached"),
         ("org/none", "no such file or folder, and no such model on the hub"),
         ("org/gated", "accepted its terms"),
         ("org/model@v9", "no such revision"),
-        ("org/bins", "has no safetensors files"),
+        ("org/bins", "has no safetensors and no GGUF files"),
         ("org/broken", "cannot be reached"),
         ("org/bad--name", "no valid name"),
     ],
@@ -155,6 +200,11 @@ def test_local_path_wins(tmp_path, monkeypatch):
         "~/none",
         "a/b/c",
         "org/model.safetensors",
+        "models\\llama\\model.gguf",
+        "./org/model/model.gguf",
+        "org/../model/model.gguf",
+        "org/model:",
+        "org/model:Q4_0:x",
         "models/stories.bin",
         "models/llama.gguf",
         "C:\\models\\llama",

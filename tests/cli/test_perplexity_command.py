@@ -53,6 +53,16 @@ def test_the_figures(perplexity, text, small_model):
     assert strided["predicted_tokens"] == 8 * strided["windows"]
 
 
+def test_number_formats_reach_the_model(perplexity, text):
+    def value(*words):
+        return json.loads(perplexity("--file", text, "-c", 32, "--json", *words).out)["perplexity"]
+
+    plain, quantised = value(), value("--quantize", "q4_0")
+    both = value("--quantize", "q4_0", "--kv-type", "q8_0")
+    assert len({plain, quantised, both, value("--kv-type", "q8_0")}) == 4
+    assert both == pytest.approx(plain, rel=0.3)
+
+
 def test_a_model_beside_itself(perplexity, text, tmp_path):
     base = tmp_path / "base"
     written = json.loads(
