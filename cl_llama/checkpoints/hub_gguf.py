@@ -17,7 +17,8 @@ _SHOWN = 8
 """Files that an error names at most."""
 
 _QUANTISATION = re.compile(
-    r"(?:^|[-._/])((?:UD-)?(?:I?Q\d\w*|TQ\d_\d|MXFP4\w*|BF16|FP?16|FP?32))(?=[-./]|$)", re.IGNORECASE
+    r"(?:^|[-._/])((?:UD-)?(?:I?Q\d\w*|TQ\d_\d|MXFP4\w*|BF16|FP?16|FP?32))(?=[-./]|$)",
+    re.IGNORECASE,
 )
 
 
