@@ -4,11 +4,12 @@
         --python llama.cpp=/opt/peers/bin/python --python torch=/opt/torch/bin/python
 
 Writes a random model of a named shape as a Hugging Face folder, if it is not there yet; each engine
-makes its own format from it. Every engine runs in a process of its own, in the Python environment
-that --python names for its program (llama.cpp, openvino, torch, tinygrad), and waits while another
-one computes. A repetition measures all engines before the next begins, because a machine's speed
-drifts. An engine that does not load is skipped, with the reason. The last line of standard output
-is JSON with --json.
+makes its own format from it. With --quantize, one format after another, cl-llama and llama.cpp read
+a GGUF file in it, which cl-llama writes, and OpenVINO its own nearest kind of weights. Every engine
+runs in a process of its own, in the Python environment that --python names for its program
+(llama.cpp, openvino, torch, tinygrad), and waits while another one computes. A repetition measures
+all engines before the next begins, because a machine's speed drifts. An engine that does not load
+is skipped, with the reason. The last line of standard output is JSON with --json.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cl_llama.bench.shapes import SHAPES, find_shape
+from cl_llama.convert.model import convert_model
 
 _PEERS = Path(__file__).resolve().parent / "peers"
 
@@ -59,6 +61,19 @@ ENGINES = {
     "PyTorch bfloat16": Engine("torch", {"dtype": "bfloat16"}),
     "tinygrad": Engine("tinygrad", prefills=False),
 }
+_OPENVINO_WEIGHTS = {"q8_0": "int8", "q4_0": "int4", "q4_k": "int4"}
+
+
+def quantized_engines(form: str) -> dict[str, Engine]:
+    """Those that compute with weights in a format, or in one of about as many bits."""
+    settings = {"quantize": form}
+    weights = _OPENVINO_WEIGHTS[form]
+    return {
+        f"{form}: cl-llama fast": Engine("cl-llama", settings | {"precision": "fast"}),
+        f"{form}: cl-llama high": Engine("cl-llama", settings | {"precision": "high"}),
+        f"{form}: llama.cpp": Engine("llama.cpp", settings),
+        f"{form}: OpenVINO {weights}": Engine("openvino", {"hint": "f32", "weights": weights}),
+    }
 
 
 class PeerError(Exception):
@@ -126,7 +141,9 @@ class Peer:
 class Column:
     """What became of an engine."""
 
+    engine: Engine
     peer: Peer | None
+    description: str = ""
     skipped: str = ""
     """Why there is nothing, or no more."""
     rates: dict[str, list[float]] = field(default_factory=dict)
@@ -157,7 +174,7 @@ def measure(
             for kind, tokens in tests:
                 if column.peer is None or tokens >= column.slow.get(kind, tokens + 1):
                     continue
-                if kind == "pp" and not ENGINES[name].prefills:
+                if kind == "pp" and not column.engine.prefills:
                     continue
                 try:
                     if kind == "pp":
@@ -176,9 +193,10 @@ def measure(
                     log.print(f"{repetition + 1} {name}: {kind}{tokens} {rate:.2f} tokens/s")
 
 
-def ratios(medians: dict[str, dict[str, float]]) -> dict[str, dict[str, dict[str, float]]]:
+def ratios(columns: dict[str, Column]) -> dict[str, dict[str, dict[str, float]]]:
     """Ours over theirs: by our engine, by the other one, by test that both ran."""
-    ours = [name for name in medians if ENGINES[name].program == "cl-llama"]
+    medians = {name: column.medians() for name, column in columns.items() if column.rates}
+    ours = [name for name in medians if columns[name].engine.program == "cl-llama"]
     theirs = [name for name in medians if name not in ours]
     return {
         our: {
@@ -203,8 +221,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--pocl-device", default="portable", help="that of cl-llama on PoCL; default: %(default)s"
     )
-    parser.add_argument(
+    models = parser.add_mutually_exclusive_group()
+    models.add_argument(
         "--engines", default=",".join(ENGINES), help="some of these, the default: %(default)s"
+    )
+    models.add_argument(
+        "--quantize",
+        nargs="+",
+        choices=_OPENVINO_WEIGHTS,
+        metavar="FORMAT",
+        help=f"weights in {', '.join(_OPENVINO_WEIGHTS)}, each in turn, instead of float ones",
     )
     parser.add_argument(
         "--python",
@@ -242,30 +268,30 @@ def main(argv: list[str] | None = None) -> int:
         "vocab_size": find_shape(args.shape).vocab_size,
         "longest": max([args.depth + args.gen_tokens + 8, *prompts]),
     }
+    if args.quantize is None:
+        rounds = [{name: ENGINES[name] for name in names}]
+    else:
+        for form in args.quantize:
+            _write_gguf(args.folder, form)
+        rounds = [quantized_engines(form) for form in args.quantize]
     log = Console(stderr=True, highlight=False)
     columns: dict[str, Column] = {}
-    try:
-        for name in names:
-            engine = ENGINES[name]
-            device = args.pocl_device if name == "cl-llama on PoCL" else args.device
-            python = pythons.get(engine.program, sys.executable)
-            try:
-                peer = Peer(python, engine, settings | {"device": device})
-                columns[name] = Column(peer)
-                log.print(f"{name}: {peer.description}")
-            except PeerError as error:
-                columns[name] = Column(None, str(error))
-                log.print(f"{name}: skipped: {error}")
-        descriptions = {n: c.peer.description for n, c in columns.items() if c.peer is not None}
-        measure(columns, tests, args.depth, args.repetitions, args.patience, log)
-    finally:
-        for column in columns.values():
-            if column.peer is not None:
-                column.peer.close()
-    medians = {name: column.medians() for name, column in columns.items() if column.rates}
-    found = ratios(medians)
-    labels = [f"{kind}{tokens}" for kind, tokens in tests]
-    _print_tables(columns, medians, found, labels)
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for engines in rounds:
+        together: dict[str, Column] = {}
+        try:
+            for name, engine in engines.items():
+                device = args.pocl_device if name == "cl-llama on PoCL" else args.device
+                python = pythons.get(engine.program, sys.executable)
+                together[name] = _start(name, python, engine, settings | {"device": device}, log)
+            measure(together, tests, args.depth, args.repetitions, args.patience, log)
+        finally:
+            for column in together.values():
+                if column.peer is not None:
+                    column.peer.close()
+        _print_tables(together, [f"{kind}{tokens}" for kind, tokens in tests])
+        columns |= together
+        found |= ratios(together)
     if args.json:
         result = {
             "shape": args.shape,
@@ -273,9 +299,9 @@ def main(argv: list[str] | None = None) -> int:
             "depth": args.depth,
             "engines": {
                 name: {
-                    "description": descriptions.get(name),
+                    "description": column.description or None,
                     "skipped": column.skipped or None,
-                    "tokens_per_s": medians.get(name, {}),
+                    "tokens_per_s": column.medians(),
                     "repetitions": column.rates,
                 }
                 for name, column in columns.items()
@@ -283,16 +309,32 @@ def main(argv: list[str] | None = None) -> int:
             "ratios": found,
         }
         print(json.dumps(result))
-    return 0 if medians else 1
+    return 0 if any(column.rates for column in columns.values()) else 1
 
 
-def _print_tables(
-    columns: dict[str, Column],
-    medians: dict[str, dict[str, float]],
-    found: dict[str, dict[str, dict[str, float]]],
-    tests: Sequence[str],
-) -> None:
+def _start(
+    name: str, python: str, engine: Engine, settings: dict[str, Any], log: Console
+) -> Column:
+    """An engine with its model loaded, or why it is not."""
+    try:
+        peer = Peer(python, engine, settings)
+    except PeerError as error:
+        log.print(f"{name}: skipped: {error}")
+        return Column(engine, None, skipped=str(error))
+    log.print(f"{name}: {peer.description}")
+    return Column(engine, peer, peer.description)
+
+
+def _write_gguf(folder: Path, form: str) -> None:
+    """The folder's model with weights in a format, if it is not there yet."""
+    path = folder / f"model-{form}.gguf"
+    if not path.exists():
+        convert_model(folder, path, quantize=form, with_tokenizer=False)
+
+
+def _print_tables(columns: dict[str, Column], tests: Sequence[str]) -> None:
     """Speeds, then a table of ratios for each of our engines."""
+    medians = {name: column.medians() for name, column in columns.items() if column.rates}
     console = Console(highlight=False, markup=False)
 
     def show(title: str, rows: dict[str, dict[str, float]], form: str) -> None:
@@ -305,7 +347,7 @@ def _print_tables(
         console.print(table)
 
     show("tokens/s, medians", medians, ".4g")
-    for our, rows in found.items():
+    for our, rows in ratios(columns).items():
         if rows:
             show(f"{our} over", rows, ".2f")
     for name, column in columns.items():

@@ -131,6 +131,35 @@ def test_a_python_that_is_not_there(engines, tmp_path, capsys) -> None:
     assert found["engines"]["theirs"]["skipped"] == "/no/such/python: No such file or directory"
 
 
+def test_formats_come_one_after_another(engines, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(
+        bench_peers,
+        "quantized_engines",
+        lambda form: {
+            f"{form}: {name}": Engine(engine.program, engine.settings | {"name": f"{form} {name}"})
+            for name, engine in engines.items()
+            if name in ("ours", "theirs", "missing")
+        },
+    )
+    for form in ("q4_0", "q4_k"):
+        (tmp_path / f"model-{form}.gguf").touch()
+    words = ["--quantize", "q4_0", "q4_k", "-p", "0", "-n", "10", "-r", "1"]
+    status, found, out = run(capsys, tmp_path, *words)
+    assert status == 0
+    assert found["ratios"] == {
+        f"{form}: ours": {f"{form}: theirs": {"tg10": 4.0}} for form in ("q4_0", "q4_k")
+    }
+    assert found["engines"]["q4_k: theirs"]["description"] == "made up"
+    assert out.count("missing: skipped: ") == 2
+    log = (tmp_path / "log").read_text().splitlines()
+    assert log == [
+        f"{form} {name} tg10 0"
+        for form in ("q4_0", "q4_k")
+        for _ in range(2)
+        for name in ("ours", "theirs")
+    ]
+
+
 @pytest.mark.parametrize("words", [["--engines", "nobody"], ["--python", "nothing=python"]])
 def test_unknown_names(engines, tmp_path, capsys, words) -> None:
     with pytest.raises(SystemExit):
@@ -152,3 +181,12 @@ def test_ours(tmp_path, monkeypatch, capsys, device_infos: list[DeviceInfo]) -> 
     assert status == 0
     assert found["engines"]["cl-llama"]["skipped"] is None
     assert all(rate > 0 for rate in found["engines"]["cl-llama"]["tokens_per_s"].values())
+    nobody = [f"{program}={tmp_path / 'python'}" for program in ("llama.cpp", "openvino")]
+    others = [word for one in nobody for word in ("--python", one)]
+    words = [*words[:2], "--quantize", "q8_0", *words[4:], *others]
+    status, found, _ = run(capsys, folder, *words, "-r", "1")
+    assert status == 0
+    for precision in ("fast", "high"):
+        ours = found["engines"][f"q8_0: cl-llama {precision}"]
+        assert ours["description"].count(f", q8_0, precision {precision}") == 1
+        assert set(ours["tokens_per_s"]) == {"pp20", "tg3"}

@@ -14,21 +14,27 @@ from cl_llama.bench.timing import EXTRA_TOKENS, decode_seconds, prefill_seconds
 
 
 class ClLlama:
-    """The checkpoint in the folder, on one device."""
+    """The folder's checkpoint, or its GGUF file in a format, on one device."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         positions = settings["longest"] + EXTRA_TOKENS
         how = Settings(
             device=settings.get("device"),
-            precision=settings.get("precision", "high"),
+            precision=settings.get("precision"),
             max_threads=settings["threads"],
             matrix_units=settings.get("matrix_units", True),
         )
-        subject = load_subject(settings["folder"], how, positions, positions, 1, ExitStack())
+        path, form = settings["folder"], settings.get("quantize")
+        if form is not None:
+            path = f"{path}/model-{form}.gguf"
+        subject = load_subject(path, how, positions, positions, 1, ExitStack())
         self._model = subject.model
         runtime = subject.runtime
         unit = f", {runtime.matrix_unit}" if runtime.matrix_unit else ""
-        self.description = f"{runtime.device.platform}, precision {how.precision}{unit}"
+        formats = " and ".join(subject.format_bytes)
+        self.description = (
+            f"{runtime.device.platform}, {formats}, precision {subject.model.precision}{unit}"
+        )
 
     def prefill(self, tokens: int) -> float:
         """Seconds from a new prompt to its first token."""

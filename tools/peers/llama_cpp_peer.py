@@ -1,12 +1,14 @@
 """llama.cpp through llama-cpp-python's bindings of its C interface, as llama-bench measures it.
 
 A prompt is one batch of at most 512 tokens with the logits of the last; decoding gives one token a
-call. The weights are a GGUF file of f16 matrices, which `write_gguf.py` makes.
+call. The weights are a GGUF file: of f16 matrices, which `write_gguf.py` makes, or quantised, which
+bench_peers.py does.
 """
 
 import ctypes
 import importlib.metadata
 import time
+from pathlib import Path
 from typing import Any
 
 import llama_cpp
@@ -18,7 +20,11 @@ class LlamaCpp:
     """A context over the GGUF file."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        path = gguf_file(settings["folder"])
+        form = settings.get("quantize")
+        if form is None:
+            path = gguf_file(settings["folder"])
+        else:
+            path = Path(settings["folder"]) / f"model-{form}.gguf"
         llama_cpp.llama_backend_init()
         model = llama_cpp.llama_model_load_from_file(
             str(path).encode(), llama_cpp.llama_model_default_params()
@@ -34,7 +40,7 @@ class LlamaCpp:
         self._vocab_size = llama_cpp.llama_vocab_n_tokens(vocab)
         self._prompt = prompts(self._vocab_size)
         version = importlib.metadata.version("llama-cpp-python")
-        self.description = f"llama-cpp-python {version}, F16"
+        self.description = f"llama-cpp-python {version}, {form or 'f16'}"
 
     def prefill(self, tokens: int) -> float:
         """Seconds from a new prompt to its first token."""

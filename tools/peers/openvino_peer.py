@@ -1,4 +1,4 @@
-"""OpenVINO GenAI's LLMPipeline over the model that `export_openvino.py` makes.
+"""OpenVINO GenAI's LLMPipeline over a model that `export_openvino.py` makes.
 
 Every prompt is a new one: a second run of one is a hit of the pipeline's prefix cache.
 """
@@ -17,9 +17,11 @@ class OpenVino:
     """A pipeline on the CPU, in one precision."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        folder = Path(settings["folder"]) / "openvino"
+        weights = settings.get("weights", "")
+        folder = Path(settings["folder"]) / f"openvino-{weights}".rstrip("-")
         if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is missing; run export_openvino.py {folder.parent}")
+            command = f"export_openvino.py {folder.parent} {weights}".rstrip()
+            raise FileNotFoundError(f"{folder} is missing; run {command}")
         self._pipeline = openvino_genai.LLMPipeline(
             str(folder),
             "CPU",
@@ -27,7 +29,10 @@ class OpenVino:
             INFERENCE_NUM_THREADS=settings["threads"],
         )
         self._prompt = prompts(settings["vocab_size"])
-        self.description = f"openvino-genai {openvino_genai.__version__}, {settings['hint']}"
+        self.description = (
+            f"openvino-genai {openvino_genai.__version__}, {weights or 'f16'} weights, "
+            f"{settings['hint']}"
+        )
 
     def prefill(self, tokens: int) -> float:
         """Seconds from a new prompt to its first token."""
