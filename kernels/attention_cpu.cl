@@ -1,5 +1,6 @@
 // out[t, h] = softmax over s of (q[t, h] . k[s, g] * scale) times v[s, g], g = h / (H / G); CPU family, many new tokens.
 // Token t at position p sees positions s <= p, and only s > p - window when window > 0.
+// With SOFTCAP a score s becomes softcap * tanh(s / softcap).
 //
 // q_THK         float32 in   [T, H, K]
 // k_cache       float16 in   [blocks, G, K, BLOCK]; or Q8_0, as cached_lanes.cl has it
@@ -32,7 +33,9 @@
 #define CACHE_Q8_0 0 // 1: the cache holds Q8_0
 #endif
 
+#define SCORE_UNIT M_LOG2E_F
 #include "cached_lanes.cl"
+#include "capped.cl"
 
 #define WIDTH ((K + 15) / 16) // vectors of a head
 #define GROUP 8               // rows in registers together
@@ -44,7 +47,7 @@
 
 __kernel void attention(__global const float *q_THK, __global const Cached *k_cache, __global const Cached *v_cache,
                         __global const int *block_tables, __global const int *tiles, __global float *out_THK,
-                        uint H, uint G, uint table_stride, uint window, float scale) {
+                        uint H, uint G, uint table_stride, uint window, float scale, float softcap) {
     __global const int *tile = tiles + get_global_id(0) * 5;
     uint g = get_global_id(1), heads = H / G;
     uint token = tile[0], position = tile[1], row0 = tile[3], rows = tile[4];
@@ -61,7 +64,7 @@ __kernel void attention(__global const float *q_THK, __global const Cached *k_ca
         // Rows past the end repeat the last one; their sums are not stored.
         uint row = row0 + min(r, rows - 1);
         __global const float *source = q_THK + ((ulong)(token + row / heads) * H + g * heads + row % heads) * K;
-        for (uint k = 0; k < K; k++) q[r / GROUP][k * GROUP + r % GROUP] = source[k] * (scale * M_LOG2E_F);
+        for (uint k = 0; k < K; k++) q[r / GROUP][k * GROUP + r % GROUP] = source[k] * QUERY_FACTOR;
         for (uint j = 0; j < WIDTH; j++) sums[r][j] = 0.0f;
         total[r] = 0.0f;
         highest[r] = -FLT_MAX;
@@ -110,6 +113,11 @@ __kernel void attention(__global const float *q_THK, __global const Cached *k_ca
                         lo[i] = MULTIPLY_ADD(qk, x, lo[i]);
                         hi[i] = MULTIPLY_ADD(qk, y, hi[i]);
                     }
+                }
+#pragma unroll
+                for (uint i = 0; i < GROUP; i++) {
+                    lo[i] = CAPPED(lo[i]);
+                    hi[i] = CAPPED(hi[i]);
                 }
                 if (masked) {
                     int16 s_lo = IOTA16 + (int)(s0 + b * BLOCK), s_hi = s_lo + 16;

@@ -1,5 +1,6 @@
 // out[t, h] = softmax over s of (q[t, h] . k[s, g] * scale) times v[s, g], g = h / (H / G); portable, one token a sequence.
 // Token t at position p sees positions s <= p, and only s > p - window when window > 0.
+// With SOFTCAP a score s becomes softcap * tanh(s / softcap).
 //
 // q_THK         float32 in   [T, H, K]
 // k_cache, v_cache  float16 in   [blocks, G, BLOCK, K]; or Q8_0, as cached_rows.cl has it
@@ -36,6 +37,7 @@
 
 #define ALIGNED (K % 8 == 0)
 #include "cached_rows.cl"
+#include "capped.cl"
 
 #define LANES OCTETS                                          // items that read a position's values, eight columns each
 #define SUBS (GROUP / LANES)                                  // positions whose values are read together
@@ -49,7 +51,7 @@
 __kernel void attention_decode(__global const float *q_THK, __global const Cached *k_cache,
                                __global const Cached *v_cache, __global const int *block_tables,
                                __global const int *chunks, __global float *out, uint H, uint G,
-                               uint table_stride, uint window, float scale, uint split) {
+                               uint table_stride, uint window, float scale, float softcap, uint split) {
     __local float q[HEADS * LANES * 8] __attribute__((aligned(16)));
     __local uint keys[BLOCK * ROW_WORDS] __attribute__((aligned(16)));
     __local float weights[HEADS][CHUNK], reduced[GROUP], sums[SUBS * LANES * 8];
@@ -64,7 +66,7 @@ __kernel void attention_decode(__global const float *q_THK, __global const Cache
     __global const float *queries = q_THK + ((ulong)token * H + g * heads + head0) * K;
     for (uint i = item; i < HEADS * LANES * 8; i += GROUP) {
         uint h = i / (LANES * 8), k = i % (LANES * 8);
-        q[i] = h < count && k < K ? queries[h * K + k] * scale : 0.0f;
+        q[i] = h < count && k < K ? queries[h * K + k] * QUERY_FACTOR : 0.0f;
     }
 
     for (uint s0 = begin / BLOCK * BLOCK; s0 < end; s0 += BLOCK) {
@@ -87,7 +89,7 @@ __kernel void attention_decode(__global const float *q_THK, __global const Cache
         }
         UNROLL for (uint i = 0; i < OWN_HEADS; i++) {
             uint h = item / BLOCK + i * STRIDE;
-            if (h < HEADS && s >= begin && s < end) weights[h][s - origin] = scores[i];
+            if (h < HEADS && s >= begin && s < end) weights[h][s - origin] = CAPPED(scores[i]);
         }
     }
     barrier(CLK_LOCAL_MEM_FENCE); // the scores are written before they are read

@@ -1,6 +1,7 @@
 // out[t, h] = softmax over s of (q[t, h] . k[s, g] * scale) times v[s, g], g = h / (H / G); CPU family, few new tokens.
-// Token t at position p sees positions s <= p, and only s > p - window when window > 0. An item has up
-// to ROWS queries that share a key head, and their context or a chunk of it; attention_merge_cpu.cl joins the chunks.
+// Token t at position p sees positions s <= p, and only s > p - window when window > 0. With SOFTCAP a score s becomes
+// softcap * tanh(s / softcap). An item has up to ROWS queries that share a key head, and their context or a chunk of it;
+// attention_merge_cpu.cl joins the chunks.
 //
 // q_THK         float32 in   [T, H, K]
 // k_cache       float16 in   [blocks, G, K, BLOCK]; or Q8_0, as cached_lanes.cl has it
@@ -37,7 +38,9 @@
 #define CACHE_Q8_0 0 // 1: the cache holds Q8_0
 #endif
 
+#define SCORE_UNIT M_LOG2E_F
 #include "cached_lanes.cl"
+#include "capped.cl"
 
 #define WIDTH ((K + 15) / 16) // vectors of a head
 #if ROWS <= 4 && WIDTH % 4 == 0
@@ -50,7 +53,8 @@
 
 __kernel void attention_decode(__global const float *q_THK, __global const Cached *k_cache, __global const Cached *v_cache,
                                __global const int *block_tables, __global const int *items, __global float *out_THK,
-                               __global float *partials, uint H, uint G, uint table_stride, uint window, float scale) {
+                               __global float *partials, uint H, uint G, uint table_stride, uint window, float scale,
+                               float softcap) {
     __global const int *item = items + get_global_id(0) * 9;
     uint g = get_global_id(1), heads = H / G;
     uint token = item[0], position = item[1], row0 = item[3], rows = item[4], begin = item[5], end = item[6];
@@ -78,7 +82,7 @@ __kernel void attention_decode(__global const float *q_THK, __global const Cache
         // Rows past the end repeat the last one; their sums are not stored.
         uint row = row0 + min(i, rows - 1);
         __global const float *source = q_THK + ((ulong)(token + row / heads) * H + g * heads + row % heads) * K;
-        for (uint k = 0; k < K; k++) q[k * ROWS + i] = source[k] * (scale * M_LOG2E_F);
+        for (uint k = 0; k < K; k++) q[k * ROWS + i] = source[k] * QUERY_FACTOR;
         for (uint j = 0; j < WIDTH; j++) sums[i][j] = 0.0f;
         highest[i] = -FLT_MAX;
         total[i] = 0.0f;
@@ -108,6 +112,11 @@ __kernel void attention_decode(__global const float *q_THK, __global const Cache
                         hi[i] = MULTIPLY_ADD(qk, c, hi[i]);
                     }
                 }
+            }
+#pragma unroll
+            for (uint i = 0; i < ROWS; i++) {
+                lo[i] = CAPPED(lo[i]);
+                hi[i] = CAPPED(hi[i]);
             }
             uint s0 = begin + block * BLOCK;
             if (s0 + BLOCK > oldest_p + 1 || (window > 0 && s0 + window <= newest_p)) {

@@ -1,5 +1,6 @@
 // out[t, h] = softmax over s of (q[t, h] . k[s, g] * scale) times v[s, g], g = h / (H / G); portable, several tokens.
 // Token t at position p sees positions s <= p, and only s > p - window when window > 0.
+// With SOFTCAP a score s becomes softcap * tanh(s / softcap).
 //
 // q_THK         float32 in   [T, H, K]
 // k_cache, v_cache  float16 in   [blocks, G, BLOCK, K]; or Q8_0, as cached_rows.cl has it
@@ -31,6 +32,7 @@
 
 #define ALIGNED (K % 8 == 0)
 #include "cached_rows.cl"
+#include "capped.cl"
 
 #define GROUP 64
 #define SIDE 8
@@ -41,7 +43,7 @@
 __kernel void attention_prefill(__global const float *q_THK, __global const Cached *k_cache,
                                 __global const Cached *v_cache, __global const int *block_tables,
                                 __global const int *tiles, __global float *out_THK, uint H, uint G,
-                                uint table_stride, uint window, float scale) {
+                                uint table_stride, uint window, float scale, float softcap) {
     __local float q[ROWS * Q_ROW] __attribute__((aligned(16)));
     __local uint cached[KEYS * ROW_WORDS] __attribute__((aligned(16)));
     __local float scores[ROWS][KEYS + 1], rescale[ROWS], totals[GROUP];
@@ -52,7 +54,7 @@ __kernel void attention_prefill(__global const float *q_THK, __global const Cach
     for (uint i = item; i < ROWS * OCTETS * 8; i += GROUP) {
         uint r = i / (OCTETS * 8), k = i % (OCTETS * 8), row = row0 + min(r, rows - 1); // rows past the end repeat the last one
         __global const float *source = q_THK + ((ulong)(token + row / heads) * H + g * heads + row % heads) * K;
-        q[r * Q_ROW + k] = k < K ? source[k] * scale : 0.0f;
+        q[r * Q_ROW + k] = k < K ? source[k] * QUERY_FACTOR : 0.0f;
     }
     uint column = item % SIDE, line = item / SIDE; // rows line + SIDE * i; keys and octets column + SIDE * j
     float8 sums[ROWS / SIDE][OWN_OCTETS];
@@ -89,7 +91,7 @@ __kernel void attention_prefill(__global const float *q_THK, __global const Cach
             UNROLL for (uint j = 0; j < KEYS / SIDE; j++) {
                 uint s = s0 + column + SIDE * j;
                 int seen = s <= p && (window == 0 || s + window > p);
-                scores[line + SIDE * i][column + SIDE * j] = seen ? products[i][j] : -INFINITY;
+                scores[line + SIDE * i][column + SIDE * j] = seen ? CAPPED(products[i][j]) : -INFINITY;
             }
         }
         barrier(CLK_LOCAL_MEM_FENCE); // the scores are written before they are read

@@ -11,7 +11,8 @@
 //              global size (any, ceil(T / tokens_per_item)), local size (1, 1): items of the first dimension take
 //              blocks of rows_per_block rows in turn, a multiple of 16 that is at most TILE_N;
 //              tokens_per_item is a multiple of 64
-// matmul_gated: the hidden layer of a gated network: gate * sigmoid(gate) * up of two such products, stored as packed
+// matmul_gated: the hidden layer of a gated network: ACTIVATION(gate) * up, as activation.cl has it, of two such products,
+//              stored as packed
 //              gate_w, up_w  float16 in  [N, D]; bias_gate, bias_up  float32 in  [N], read when flags & 2
 //              hidden_PNM    float32 out [ceil(T / 64), N_padded, 64], zeros in rows past N
 //              sums          as above; global size as above; rows_per_block is at most TILE_N / 2
@@ -23,6 +24,7 @@
 // FORMAT, where it is given: w is quantised, in the order of block_lanes.cl; offset and stride, that of 16 rows divided by
 // 16, count bytes. A block of w then is [TILE_N / 48, TILE_D, 48], or else [TILE_N, TILE_D].
 
+#include "activation.cl"
 #include "float16.cl"
 
 #ifndef TILE_D
@@ -244,7 +246,7 @@ __kernel void matmul_gated(Weights gate_ND, ulong gate_offset, ulong gate_stride
                 for (uint m = 0; m < PANEL; m += 16) {
                     float16 a = vload16(0, from + n * PANEL + m) + g;
                     float16 b = vload16(0, from + half_tile + n * PANEL + m) + u;
-                    vstore16(a / (1.0f + exp(-a)) * b, 0, to + n * PANEL + m);
+                    vstore16(ACTIVATION(a) * b, 0, to + n * PANEL + m);
                 }
             }
         }

@@ -1,6 +1,6 @@
 // Up to three products of the same few rows t, CPU family, or the hidden layer of a gated network:
 // GATED 0: y[t, n] = (accumulate ? y[t, n] : 0) + bias[n] + sum over d of h[t, d] * w[n, d] for each of the matrices
-// GATED 1: y0[t, n] = gate * sigmoid(gate) * up, gate and up such sums of the first matrix and the second
+// GATED 1: y0[t, n] = ACTIVATION(gate) * up, as activation.cl has it, gate and up such sums of the first matrix and the second
 // with h[t, d] = x[t, d], or its RMS norm x[t, d] / sqrt(mean over d of x[t, d]^2 + eps) * norm[d] when flags & 4.
 //
 // Of each matrix, one that is not there having N = 0:
@@ -15,6 +15,7 @@
 // all rows of x: a core reaches more of the memory's bandwidth with eight streams than with one, and with each of them
 // asked for AHEAD of its use, past the end of a row, too: the next one follows.
 
+#include "activation.cl"
 #include "float16.cl"
 
 #ifndef STREAMS
@@ -132,7 +133,7 @@ __kernel void matmul_gemv(__global const half *w0_ND, ulong offset0, ulong strid
                 __global float *y = y_TN + (ulong)t * y_stride + n;
 #if GATED
                 if (flags & BIAS) up += bias1_N[first1 + n];
-                value = value / (1.0f + exp(-value)) * up;
+                value = ACTIVATION(value) * up;
 #endif
                 if (flags & ACCUMULATE) value += *y;
                 *y = value;

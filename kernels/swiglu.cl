@@ -1,9 +1,12 @@
-// gate[i] = silu(gate[i]) * up[i] with silu(a) = a / (1 + exp(-a)); portable: one work-item an element.
+// gate[i] = silu(gate[i]) * up[i]; with GELU 1, geglu: gelu(gate[i]) * up[i]; portable: one work-item an element. The
+// functions are those of activation.cl.
 //
 // gate, up  float32 in, and gate out  [count]
 // Global size at least count, any local size.
 
+#include "activation.cl"
+
 __kernel void swiglu(__global float *gate, __global const float *up, uint count) {
     uint i = get_global_id(0);
-    if (i < count) gate[i] = gate[i] / (1.0f + exp(-gate[i])) * up[i];
+    if (i < count) gate[i] = ACTIVATION(gate[i]) * up[i];
 }

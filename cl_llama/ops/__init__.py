@@ -14,7 +14,16 @@ from cl_llama.ops.attention_cache import (
     cache_bytes,
     cache_from_numpy,
 )
-from cl_llama.ops.elementwise import add, embedding, gelu, layernorm, rmsnorm, swiglu
+from cl_llama.ops.elementwise import (
+    add,
+    embedding,
+    geglu,
+    gelu,
+    layernorm,
+    rmsnorm,
+    softcap,
+    swiglu,
+)
 from cl_llama.ops.feed_forward import GatedNetwork, add_norm, feed_forward
 from cl_llama.ops.mapped_weight import ALIGNMENT, RowsInPlace, map_rows
 from cl_llama.ops.matmul import (
@@ -60,6 +69,7 @@ __all__ = [
     "embedding",
     "feed_forward",
     "fill_random",
+    "geglu",
     "gelu",
     "layernorm",
     "map_rows",
@@ -73,6 +83,7 @@ __all__ = [
     "random_values",
     "rmsnorm",
     "rope_store",
+    "softcap",
     "softmax",
     "swiglu",
     "to_half",

@@ -20,7 +20,7 @@ from cl_llama.ops.attention_cache import (
     panel,
     unit_shape,
 )
-from cl_llama.ops.attention_portable import PortablePlan
+from cl_llama.ops.attention_portable import Limits, PortablePlan
 from cl_llama.ops.matmul import Precision
 from cl_llama.ops.shapes import ceil_div, expect
 
@@ -43,6 +43,7 @@ class AttentionPlan:
         merges: int32 [merges, 3], tokens whose context is in several chunks.
         partials: chunks of the tokens of `merges`.
         kv_type: of the cache it is for; only kernels without matrix units take Q8_0.
+        by_unit: the tiles are for a matrix unit.
         portable: the plan for the portable family, which has none of the other pieces of work.
     """
 
@@ -55,6 +56,7 @@ class AttentionPlan:
     merges: DeviceArray | None
     partials: int
     kv_type: KVType = "f16"
+    by_unit: bool = False
     portable: PortablePlan | None = None
 
     @property
@@ -73,6 +75,7 @@ def plan_attention(
     head_dim: int,
     family: Family | None = None,
     kv_type: KVType = "f16",
+    capped: bool = False,
     upload: Callable[[NDArray[np.int32]], DeviceArray] | None = None,
 ) -> AttentionPlan:
     """Divide a step's queries, and long contexts of few queries, into pieces of work.
@@ -87,12 +90,15 @@ def plan_attention(
         head_dim: K.
         family: the kernels to plan for; None is the device's.
         kv_type: what the cache holds.
+        capped: scores will be limited, which matrix units' kernels do not do.
         upload: brings the plan's arrays to the device; None is `runtime.from_numpy`.
     """
     upload = upload or runtime.from_numpy
     heads = n_heads // n_kv_heads
-    if (family or runtime.family) == "portable":
-        by_unit = kv_type == "f16" and attention_mma.suits(runtime, head_dim)
+    is_portable = (family or runtime.family) == "portable"
+    unit = attention_mma if is_portable else attention_amx
+    by_unit = kv_type == "f16" and not capped and unit.suits(runtime, head_dim)
+    if is_portable:
         return AttentionPlan(
             tile_spans=tuple(span for span in spans if span[0] > 1),
             few_spans=tuple(span for span in spans if span[0] == 1),
@@ -103,6 +109,7 @@ def plan_attention(
             merges=None,
             partials=0,
             kv_type=kv_type,
+            by_unit=by_unit,
             portable=attention_portable.plan(
                 *(runtime, spans, heads, n_kv_heads, head_dim, upload),
                 attention_mma.ROWS if by_unit else None,
@@ -117,7 +124,7 @@ def plan_attention(
     wanted = value(tuning, tunable.ITEMS_PER_UNIT) * runtime.compute_units
     divisions = ceil_div(wanted, n_kv_heads * max(1, len(few)))
     least_chunk = value(tuning, tunable.LEAST_CHUNK)
-    if kv_type == "f16" and attention_amx.suits(runtime, head_dim):
+    if by_unit:
         rows_each = [count * heads for count, _ in spans if count > few_tokens]
         tile_rows = attention_amx.tile_rows(runtime, rows_each, n_kv_heads, head_dim)
     tiles, items, merges = [], [], []
@@ -159,6 +166,7 @@ def plan_attention(
         merges=uploaded[2],
         partials=partials,
         kv_type=kv_type,
+        by_unit=by_unit,
     )
 
 
@@ -242,15 +250,17 @@ def attention(
     *,
     window: int | None = None,
     scale: float | None = None,
+    softcap: float | None = None,
     precision: Precision = "high",
 ) -> None:
     """Causal grouped-query attention of new tokens over their sequences' cached positions.
 
     out[t, h] = softmax over s of (q[t, h] . k[s, g] * scale) times v[s, g] with g = h / (H / G);
     scale is 1 / sqrt(K) where none is given. The token at position p sees s <= p, and s > p -
-    window where a window is given. q and out are f32 and different arrays; nothing of size T x S
-    is stored. Under "fast", matrix units take
-    queries, keys, weights and values in one pass.
+    window where a window is given. With `softcap` a score s becomes softcap * tanh(s / softcap),
+    before what is not seen is left out; the plan has to be made for it. q and out are f32 and
+    different arrays; nothing of size T x S is stored. Under "fast", matrix units take queries,
+    keys, weights and values in one pass.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -265,8 +275,10 @@ def attention(
             f"attention: cache for {cache.family} kernels in {cache.kv_type}, plan for "
             f"{plan.family} kernels and {plan.kv_type}"
         )
+    if softcap is not None and plan.by_unit:
+        raise ValueError("attention: scores are limited, and the plan is for a matrix unit")
     runtime = q_THK.runtime
-    scale = K**-0.5 if scale is None else scale
+    limits = Limits(window or 0, K**-0.5 if scale is None else scale, softcap)
 
     def announce(spans: Sequence[tuple[int, int]]) -> None:
         if runtime.profiles:
@@ -284,12 +296,13 @@ def attention(
         kernel = runtime.kernel(
             filename,
             name,
-            "bbbbb" + "b" * len(outputs) + "uuuuf",
+            "bbbbb" + "b" * len(outputs) + "uuuuff",
             K=K,
             BLOCK=BLOCK,
             PANEL=panel(K),
             **defines,
             **cache_defines(cache.kv_type),
+            **limits.defines,
         )
         runtime.launch(
             kernel,
@@ -304,35 +317,33 @@ def attention(
             H,
             G,
             plan.block_tables_BW.shape[1],
-            window or 0,
-            scale,
+            *limits.arguments,
         )
 
     inputs = (q_THK, cache.keys, cache.values, plan.block_tables_BW)
     if plan.portable is not None:
         if plan.portable.tiles is not None:
             announce(plan.tile_spans)
-            if cache.kv_type == "f16" and attention_mma.suits(runtime, K):
+            tiles = plan.portable.tiles
+            if plan.by_unit:
                 attention_mma.attend_tiles(
-                    inputs, plan.portable.tiles, out_THK, window or 0, scale, precision
+                    inputs, tiles, out_THK, limits.window, limits.scale, precision
                 )
             else:
-                attention_portable.attend_tiles(
-                    inputs, cache.kv_type, plan.portable.tiles, out_THK, window or 0, scale
-                )
+                attention_portable.attend_tiles(inputs, cache.kv_type, tiles, out_THK, limits)
         if plan.portable.chunks is not None:
             announce(plan.few_spans)
-            attention_portable.attend_chunks(
-                inputs, cache.kv_type, plan.portable, out_THK, window or 0, scale
-            )
+            attention_portable.attend_chunks(inputs, cache.kv_type, plan.portable, out_THK, limits)
     if plan.tiles is not None:
         announce(plan.tile_spans)
-        if cache.kv_type == "f16" and attention_amx.suits(runtime, K):
-            attention_amx.attend_tiles(inputs, plan.tiles, out_THK, window or 0, scale, precision)
+        if plan.by_unit:
+            attention_amx.attend_tiles(
+                inputs, plan.tiles, out_THK, limits.window, limits.scale, precision
+            )
         else:
-            tiles = plan.tiles.shape[0]
+            items = (plan.tiles.shape[0], G)
             launch(
-                *("attention_cpu.cl", "attention", (tiles, G), (1, 1), plan.tiles, out_THK),
+                *("attention_cpu.cl", "attention", items, (1, 1), plan.tiles, out_THK),
                 ROWS=value(runtime.tuning, tunable.TILE_ROWS),
                 STEP=value(runtime.tuning, tunable.STEP),
             )

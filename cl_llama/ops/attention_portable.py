@@ -12,6 +12,32 @@ from cl_llama.ops import attention_parameters as tunable
 from cl_llama.ops.attention_cache import BLOCK, KVType, cache_defines
 from cl_llama.ops.shapes import ceil_div
 
+
+@dataclass(frozen=True)
+class Limits:
+    """What of a context a layer's queries see, and what becomes of their scores.
+
+    Attributes:
+        window: positions that a token sees; 0: all.
+        scale: times a query's product with a key.
+        softcap: scores s become softcap * tanh(s / softcap); None: they stay.
+    """
+
+    window: int
+    scale: float
+    softcap: float | None
+
+    @property
+    def arguments(self) -> tuple[int, float, float]:
+        """Of the kernels."""
+        return self.window, self.scale, self.softcap or 0.0
+
+    @property
+    def defines(self) -> dict[str, int]:
+        """Build options."""
+        return {} if self.softcap is None else {"SOFTCAP": 1}
+
+
 Inputs = tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray]
 """q_THK f32, the cache's keys and values, block_tables_BW int32."""
 
@@ -98,23 +124,23 @@ def attend_tiles(
     kv_type: KVType,
     tiles: DeviceArray,
     out_THK: DeviceArray,
-    window: int,
-    scale: float,
+    limits: Limits,
 ) -> None:
     """Queue the kernel for sequences with several new tokens.
 
     `ops.attention` says what is computed, and checks the shapes.
     """
-    runtime, G, K, sizes = _sizes(inputs, window, scale)
+    runtime, G, K, sizes = _sizes(inputs, limits)
     kernel = runtime.kernel(
         "attention_prefill.cl",
         "attention_prefill",
-        "bbbbbbuuuuf",
+        "bbbbbbuuuuff",
         K=K,
         BLOCK=BLOCK,
         ROWS=_rows(runtime, K),
         KEYS=_narrowed(value(runtime.tuning, tunable.PORTABLE_TILE_KEYS), K),
         **cache_defines(kv_type),
+        **limits.defines,
     )
     items = (tiles.shape[0] * _GROUP, G)
     runtime.launch(kernel, items, (_GROUP, 1), *inputs, tiles, out_THK, *sizes)
@@ -125,12 +151,11 @@ def attend_chunks(
     kv_type: KVType,
     plan: PortablePlan,
     out_THK: DeviceArray,
-    window: int,
-    scale: float,
+    limits: Limits,
 ) -> None:
     """Queue the kernels for sequences with one new token."""
     assert plan.chunks is not None
-    runtime, G, K, sizes = _sizes(inputs, window, scale)
+    runtime, G, K, sizes = _sizes(inputs, limits)
     H = sizes[0]
     chunks, heads = plan.chunks.shape[0], _heads(runtime, H // G, K)
     group = value(runtime.tuning, tunable.CHUNK_GROUP)
@@ -138,13 +163,14 @@ def attend_chunks(
     kernel = runtime.kernel(
         "attention_decode.cl",
         "attention_decode",
-        "bbbbbbuuuufu",
+        "bbbbbbuuuuffu",
         K=K,
         BLOCK=BLOCK,
         HEADS=heads,
         CHUNK=_CHUNKS[0],
         GROUP=group,
         **cache_defines(kv_type),
+        **limits.defines,
     )
     items = (group * G * ceil_div(H // G, heads), chunks)
     if plan.spans is None:
@@ -158,13 +184,13 @@ def attend_chunks(
 
 
 def _sizes(
-    inputs: Inputs, window: int, scale: float
-) -> tuple[Runtime, int, int, tuple[int, int, int, int, float]]:
+    inputs: Inputs, limits: Limits
+) -> tuple[Runtime, int, int, tuple[int, int, int, int, float, float]]:
     """The runtime, G, K, and the last arguments of the kernels."""
     q_THK, keys, _, tables = inputs
     _, H, K = q_THK.shape
     G = keys.shape[1]
-    return q_THK.runtime, G, K, (H, G, tables.shape[1], window, scale)
+    return q_THK.runtime, G, K, (H, G, tables.shape[1], *limits.arguments)
 
 
 def _rows(runtime: Runtime, head_dim: int) -> int:

@@ -165,13 +165,35 @@ def swiglu(gate_TF: DeviceArray, up_TF: DeviceArray, *, family: Family | None = 
     _launch_each("swiglu", gate_TF, up_TF, family=family)
 
 
-def _launch_each(name: str, *arrays: DeviceArray, family: Family | None) -> None:
+def geglu(gate_TF: DeviceArray, up_TF: DeviceArray, *, family: Family | None = None) -> None:
+    """gate = gelu(gate) * up in place, f32, gelu as above (Shazeer, 2020).
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    expect("geglu", "up_TF", up_TF, gate_TF.shape)
+    _launch_each("swiglu", gate_TF, up_TF, family=family, GELU=1)
+
+
+def softcap(x_RV: DeviceArray, cap: float, *, family: Family | None = None) -> None:
+    """x = cap * tanh(x / cap) in place, f32 (Bello et al., 2017)."""
+    _launch_each("softcap", x_RV, family=family, numbers=(cap,))
+
+
+def _launch_each(
+    name: str,
+    *arrays: DeviceArray,
+    family: Family | None,
+    numbers: tuple[float, ...] = (),
+    **defines: int,
+) -> None:
     """Run a kernel that treats every element of its arrays alike."""
     runtime, count = arrays[0].runtime, math.prod(arrays[0].shape)
-    types = "b" * len(arrays) + "u"
+    types = "b" * len(arrays) + "f" * len(numbers) + "u"
+    values = (*arrays, *numbers, count)
     if (family or runtime.family) == "cpu":
-        kernel = runtime.kernel(f"{name}_cpu.cl", name, types, CHUNK=_CHUNK)
-        runtime.launch(kernel, (ceil_div(count, _CHUNK),), (1,), *arrays, count)
+        kernel = runtime.kernel(f"{name}_cpu.cl", name, types, CHUNK=_CHUNK, **defines)
+        runtime.launch(kernel, (ceil_div(count, _CHUNK),), (1,), *values)
     else:
-        kernel = runtime.kernel(f"{name}.cl", name, types)
-        runtime.launch(kernel, (ceil_div(count, GROUP) * GROUP,), (GROUP,), *arrays, count)
+        kernel = runtime.kernel(f"{name}.cl", name, types, **defines)
+        runtime.launch(kernel, (ceil_div(count, GROUP) * GROUP,), (GROUP,), *values)

@@ -1,13 +1,13 @@
-"""The gated network of a layer (SwiGLU: Shazeer, 2020)."""
+"""The gated network of a layer (SwiGLU and GEGLU: Shazeer, 2020)."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray, Family
-from cl_llama.ops.elementwise import add, rmsnorm, swiglu
+from cl_llama.ops.elementwise import add, geglu, rmsnorm, swiglu
 from cl_llama.ops.matmul import Precision, choose, matmul, matmul_each, norm_matmul_each, work
-from cl_llama.ops.matmul_cpu import GemmCpu, GemvCpu, Norm, gated_gemm
+from cl_llama.ops.matmul_cpu import Activation, GemmCpu, GemvCpu, Norm, gated_gemm
 from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Product
 from cl_llama.ops.shapes import expect
 from cl_llama.ops.weight import Weight
@@ -20,7 +20,7 @@ class GatedNetwork:
     Gate and up both have a bias, or neither has.
 
     Attributes:
-        gate: through silu.
+        gate: through the activation.
         up: times that.
         down: back to the model's width.
         gate_bias: [F] or None.
@@ -41,13 +41,15 @@ def feed_forward(
     norm: Norm | None,
     network: GatedNetwork,
     *,
+    activation: Activation = "silu",
     norm_after: Norm | None = None,
     family: Family | None = None,
     precision: Precision = "high",
 ) -> None:
-    """x += down(silu(gate(h)) * up(h)) with h the rows' RMS norm; in as few kernels as there are.
+    """x += down(activation(gate(h)) * up(h)), h the rows' RMS norm; in as few kernels as there are.
 
-    Without `norm` h is x itself; with `norm_after` that of what down gives is added.
+    The activation is silu, or gelu by its approximation with tanh. Without `norm` h is x itself;
+    with `norm_after` that of what down gives is added.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -81,7 +83,8 @@ def feed_forward(
             if runtime.profiles:
                 runtime.announce(work(T, D, of_gate.rows, of_up.rows))
             pair = [(gate, of_gate), (up, of_up)]
-            method.launch_each(x_TD, pair, BIAS * (biases is not None), norm, gated=True)
+            flags = BIAS * (biases is not None)
+            method.launch_each(x_TD, pair, flags, norm, gated_by=activation)
     else:
         if paired and len(pairs) == 1 and isinstance(method, GemmCpu):
             h_TD = x_TD
@@ -91,7 +94,7 @@ def feed_forward(
             packed = method.prepare(h_TD)
             if runtime.profiles:
                 runtime.announce(work(T, D, F, F, format=format))
-            hidden = gated_gemm(packed, (T, F, D), *pairs[0], biases, format)
+            hidden = gated_gemm(packed, (T, F, D), *pairs[0], biases, format, activation)
             down = Product(network.down, out_TD, network.down_bias)
             flags = ACCUMULATE * accumulate | BIAS * (network.down_bias is not None)
             for segment in network.down.segments:
@@ -107,7 +110,8 @@ def feed_forward(
             matmul_each(x_TD, products, family=family, precision=precision)
         else:
             norm_matmul_each(x_TD, norm, products, family=family, precision=precision)
-        swiglu(gate_TF, up_TF, family=family)
+        gated = geglu if activation == "gelu" else swiglu
+        gated(gate_TF, up_TF, family=family)
     matmul(
         gate_TF,
         network.down,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from cl_llama.ops.matmul_method import ARGUMENTS, BIAS, NORM, Method, Product, a
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
 
+Activation: TypeAlias = Literal["silu", "gelu"]
+"""What gates; gelu is its approximation with tanh."""
 MATRICES = 3
 """Most matrices that `GemvCpu` multiplies by in one launch."""
 GEMV_MATRIX = "bllbbluu"
@@ -110,15 +113,15 @@ class GemvCpu:
         flags: int,
         norm: Norm | None = None,
         *,
-        gated: bool = False,
+        gated_by: Activation | None = None,
     ) -> None:
         """Multiply by up to `MATRICES` matrices in one launch, of the rows' norm where it is given.
 
-        All of them have a bias, or none has. gated: of two matrices, silu(first) * second goes
-        into the first one's output.
+        All of them have a bias, or none has. gated_by: of two matrices, activation(first) * second
+        goes into the first one's output.
         """
         T, D = x_TD.shape
-        runtime = x_TD.runtime
+        runtime, gated = x_TD.runtime, gated_by is not None
         tile_t = 1 if T == 1 else _GEMV_TILE_T
         streams = value(runtime.tuning, GEMV_STREAMS) if T == 1 else _GEMV_STREAMS_FEW
         kernel = runtime.kernel(
@@ -128,6 +131,7 @@ class GemvCpu:
             TILE_T=tile_t,
             STREAMS=streams,
             GATED=int(gated),
+            **_activation_define(gated_by),
         )
         pieces = streams // 2 if gated else streams
         counted = [segment.rows for _, segment in matrices[: 1 if gated else None]]
@@ -253,8 +257,9 @@ def gated_gemm(
     up: Segment,
     biases: tuple[DeviceArray, DeviceArray] | None,
     format: str,
+    activation: Activation,
 ) -> DeviceArray:
-    """silu(x gate^T) * (x up^T) of many rows that `GemmCpu` packed, and packed likewise.
+    """activation(x gate^T) * (x up^T) of many rows that `GemmCpu` packed, and packed likewise.
 
     sizes: T, rows of gate, D. format: of both matrices.
     """
@@ -265,9 +270,13 @@ def gated_gemm(
     division = _divide(runtime.compute_units, T, N, defines["TILE_N"] // 2)
     bias_gate, bias_up = biases or (hidden, hidden)
     types = "bll" + "bll" + "bbbb" + "uuu" + "buuu"
-    defines_format = _format_define(format)
     kernel = runtime.kernel(
-        "matmul_gemm_cpu.cl", "matmul_gated", types, **defines, **defines_format
+        "matmul_gemm_cpu.cl",
+        "matmul_gated",
+        types,
+        **defines,
+        **_format_define(format),
+        **_activation_define(activation),
     )
     runtime.launch(
         kernel,
@@ -322,6 +331,10 @@ def _gemm_defines(runtime: Runtime) -> dict[str, int]:
 
 def _format_define(format: str) -> dict[str, str]:
     return {} if format == "f16" else {"FORMAT": format.upper()}
+
+
+def _activation_define(activation: Activation | None) -> dict[str, int]:
+    return {"GELU": 1} if activation == "gelu" else {}
 
 
 def _sums(runtime: Runtime, division: _Division, tile_n: int) -> DeviceArray:

@@ -16,7 +16,7 @@ TOLERANCE = 2e-5
 
 @dataclass(frozen=True)
 class Case:
-    """New tokens and first position of each sequence; heads and their width, window, scale."""
+    """New tokens and first position of each sequence; heads, their width, window, scale, cap."""
 
     spans: tuple[tuple[int, int], ...]
     H: int = 4
@@ -24,6 +24,7 @@ class Case:
     K: int = 16
     window: int | None = None
     scale: float | None = None
+    softcap: float | None = None
 
 
 CASES = [
@@ -55,6 +56,9 @@ CASES = [
     Case(((1, 270),), H=8, G=1, K=16, window=100),
     Case(((1, 130), (1, 40)), H=5, G=1, K=256),
     Case(((1, 520),), H=16, G=16, K=8),
+    # Limited scores, of every kernel.
+    Case(((40, 30), (1, 64), (3, 0)), K=32, scale=0.25, softcap=5.0),
+    Case(((9, 91), (1, 600)), H=4, G=1, window=33, K=80, softcap=3.0),
 ]
 
 
@@ -102,7 +106,8 @@ def check(runtime: Runtime, family: Family, case: Case, kv_type: ops.KVType) -> 
             values[table[s // ops.BLOCK], :, s % ops.BLOCK] = v_SGK[s]
         positions = np.arange(position, length)
         q = q_THK[token : token + count]
-        expected.append(reference.attention(q, k_SGK, v_SGK, positions, case.window, case.scale))
+        limits = case.window, case.scale, case.softcap
+        expected.append(reference.attention(q, k_SGK, v_SGK, positions, *limits))
         token += count
     plan = ops.plan_attention(
         runtime,
@@ -113,11 +118,13 @@ def check(runtime: Runtime, family: Family, case: Case, kv_type: ops.KVType) -> 
         head_dim=K,
         family=family,
         kv_type=kv_type,
+        capped=case.softcap is not None,
     )
     cache = ops.cache_from_numpy(runtime, keys, values, family=family, kv_type=kv_type)
     out = Guarded(runtime, np.full((T, H, K), np.nan, np.float32))
     q = runtime.from_numpy(q_THK)
-    ops.attention(q, cache, plan, out.array, window=case.window, scale=case.scale)
+    limits = {"window": case.window, "scale": case.scale, "softcap": case.softcap}
+    ops.attention(q, cache, plan, out.array, **limits)
     assert_close(out.numpy(), np.concatenate(expected), TOLERANCE)
 
 

@@ -128,3 +128,23 @@ def test_swiglu(runtime: Runtime, family: Family, shape: tuple[int, int]) -> Non
     gate = Guarded(runtime, gate_TF)
     ops.swiglu(gate.array, runtime.from_numpy(up_TF), family=family)
     assert_close(gate.numpy(), reference.swiglu(gate_TF, up_TF), 2e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 17), (3, 1031)])
+def test_geglu(runtime: Runtime, family: Family, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(shape[1])
+    gate_TF = (rng.standard_normal(shape) * 4).astype(np.float32)
+    up_TF = rng.standard_normal(shape).astype(np.float32)
+    gate_TF[0, :2] = -60.0, 60.0
+    gate = Guarded(runtime, gate_TF)
+    ops.geglu(gate.array, runtime.from_numpy(up_TF), family=family)
+    assert_close(gate.numpy(), reference.geglu(gate_TF, up_TF), 2e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 17), (3, 1031)])
+def test_softcap(runtime: Runtime, family: Family, shape: tuple[int, int]) -> None:
+    x_RV = (np.random.default_rng(shape[1]).standard_normal(shape) * 40).astype(np.float32)
+    x_RV[0, :3] = 0.0, -1e30, np.inf
+    x = Guarded(runtime, x_RV)
+    ops.softcap(x.array, 30.0, family=family)
+    assert_close(x.numpy(), reference.softcap(x_RV, 30.0), 2e-6)

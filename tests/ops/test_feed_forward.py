@@ -5,6 +5,7 @@ import pytest
 
 from cl_llama import ops
 from cl_llama.opencl.runtime import Family, Runtime
+from cl_llama.ops.matmul_cpu import Activation
 from tests import reference
 from tests.ops.guarded import Guarded, assert_close
 from tests.ops.test_matmul import Case, _place
@@ -18,13 +19,17 @@ def _case(T: int, matrix: np.ndarray, segment_rows: int | None) -> Case:
     return Case(T, *matrix.shape, segment_rows=segment_rows, offset=3, stride_extra=2)
 
 
+GATED = {"silu": reference.swiglu, "gelu": reference.geglu}
+
+
 @pytest.mark.parametrize("segment_rows", [None, 19])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(
-    ("T", "D", "F", "after"),
+    ("T", "D", "F", "after", "activation"),
     [
-        *[(1, 40, 33, False), (1, 300, 170, False), (3, 48, 20, False), (7, 33, 50, False)],
-        *[(33, 20, 17, False), (70, 36, 401, False), (1, 40, 33, True), (70, 36, 401, True)],
+        *[(1, 40, 33, False, "silu"), (1, 300, 170, False, "silu"), (3, 48, 20, False, "silu")],
+        *[(7, 33, 50, False, "silu"), (33, 20, 17, False, "silu"), (70, 36, 401, False, "silu")],
+        *[(1, 40, 33, True, "gelu"), (70, 36, 401, True, "silu"), (70, 20, 33, False, "gelu")],
     ],
 )
 def test_feed_forward(
@@ -34,6 +39,7 @@ def test_feed_forward(
     D: int,
     F: int,
     after: bool,
+    activation: Activation,
     bias: bool,
     segment_rows: int | None,
 ) -> None:
@@ -53,10 +59,10 @@ def test_feed_forward(
     )
     norm = ops.Norm(runtime.from_numpy(norm_D), EPS)
     norms = {"norm": None, "norm_after": norm} if after else {"norm": norm}
-    ops.feed_forward(out.array, network=network, family=family, **norms)
+    ops.feed_forward(out.array, network=network, family=family, activation=activation, **norms)
     h_TD = x_TD if after else reference.rmsnorm(x_TD, norm_D, EPS)
     gate, up, down = [(m, b) for m, b in zip(matrices, biases, strict=True)]
-    hidden = reference.swiglu(reference.matmul(h_TD, *gate), reference.matmul(h_TD, *up))
+    hidden = GATED[activation](reference.matmul(h_TD, *gate), reference.matmul(h_TD, *up))
     added = reference.matmul(hidden, *down)
     added = reference.rmsnorm(added, norm_D, EPS) if after else added
     assert_close(out.numpy(), x_TD + added, TOLERANCE)
