@@ -103,11 +103,12 @@ def rope(x_THK, cos_sin_TP2, pairing, width=None):
     return y_THK
 
 
-def attention(q_THK, k_SGK, v_SGK, q_positions_T, window=None, scale=None):
+def attention(q_THK, k_SGK, v_SGK, q_positions_T, window=None, scale=None, cap=None):
     """Causal grouped-query attention over keys at positions 0 .. S-1: [T, H, K].
 
     The query at position p sees positions s <= p, and with a window only s > p - window. Query
-    head h reads key/value head h // (H / G). Scores are multiplied by `scale`, None is 1 / sqrt(K).
+    head h reads key/value head h // (H / G). Scores are multiplied by `scale`, None is 1 / sqrt(K),
+    then limited to `cap` where it is given.
     """
     q_THK = np.asarray(q_THK, np.float64)
     group = q_THK.shape[1] // np.shape(k_SGK)[1]
@@ -115,6 +116,8 @@ def attention(q_THK, k_SGK, v_SGK, q_positions_T, window=None, scale=None):
     v_SHK = np.repeat(np.asarray(v_SGK, np.float64), group, axis=1)
     scores_HTS = np.einsum("thk,shk->hts", q_THK, k_SHK)
     scores_HTS = scores_HTS * (q_THK.shape[2] ** -0.5 if scale is None else scale)
+    if cap is not None:
+        scores_HTS = softcap(scores_HTS, cap)
     p_T1 = np.asarray(q_positions_T)[:, None]
     s_1S = np.arange(len(k_SHK))[None, :]
     visible_TS = s_1S <= p_T1
@@ -129,6 +132,16 @@ def swiglu(gate_TF, up_TF):
     gate_TF = np.asarray(gate_TF, np.float64)
     sigmoid_TF = np.exp(-np.logaddexp(0.0, -gate_TF))  # without overflow on either side
     return gate_TF * sigmoid_TF * np.asarray(up_TF, np.float64)
+
+
+def geglu(gate_TF, up_TF):
+    """gelu(gate) * up."""
+    return gelu(gate_TF) * np.asarray(up_TF, np.float64)
+
+
+def softcap(x, cap):
+    """cap * tanh(x / cap)."""
+    return cap * np.tanh(np.asarray(x, np.float64) / cap)
 
 
 def softmax(x_TV):
@@ -272,13 +285,16 @@ def llama_logits(config: ModelConfig, weights: Weights, ids_T, kept=f16):
     """
     H, G, K = config.n_heads, config.n_kv_heads, config.head_dim
     positions_T = np.arange(len(ids_T))
-    table_TP2 = cos_sin(config.rope, K, positions_T)
+    global_TP2 = cos_sin(config.rope, K, positions_T)
+    local_TP2 = cos_sin(config.local_rope or config.rope, K, positions_T)
+    gated = geglu if config.activation == "gelu" else swiglu
     x_TD = embedding(ids_T, weights.embedding) * config.embedding_scale
 
     def norm(x_TD, weight_D):
         return x_TD if weight_D is None else rmsnorm(x_TD, weight_D, config.norm_eps)
 
     for w, window in zip(weights.layers, config.windows, strict=True):
+        table_TP2 = global_TP2 if window is None else local_TP2
         h_TD = norm(x_TD, w.attn_norm)
         q, k = matmul(h_TD, w.q, w.q_bias), matmul(h_TD, w.k, w.k_bias)
         v_TGK = matmul(h_TD, w.v, w.v_bias).reshape(-1, G, K)
@@ -290,13 +306,17 @@ def llama_logits(config: ModelConfig, weights: Weights, ids_T, kept=f16):
         q_THK = rope(q_THK, table_TP2, config.rope.pairing, config.rope.width)
         k_TGK = rope(k_TGK, table_TP2, config.rope.pairing, config.rope.width)
         a_THK = attention(
-            q_THK, kept(k_TGK), kept(v_TGK), positions_T, window, config.attention_scale
+            *(q_THK, kept(k_TGK), kept(v_TGK), positions_T),
+            *(window, config.attention_scale, config.attention_softcap),
         )
         x_TD = x_TD + norm(matmul(a_THK.reshape(-1, H * K), w.o, w.o_bias), w.attn_norm_after)
         h_TD = norm(x_TD, w.ffn_norm)
-        h_TF = swiglu(matmul(h_TD, w.gate, w.gate_bias), matmul(h_TD, w.up, w.up_bias))
+        h_TF = gated(matmul(h_TD, w.gate, w.gate_bias), matmul(h_TD, w.up, w.up_bias))
         x_TD = x_TD + norm(matmul(h_TF, w.down, w.down_bias), w.ffn_norm_after)
-    return matmul(rmsnorm(x_TD, weights.final_norm, config.norm_eps), weights.output)
+    logits_TV = matmul(rmsnorm(x_TD, weights.final_norm, config.norm_eps), weights.output)
+    if config.logits_softcap is None:
+        return logits_TV
+    return softcap(logits_TV, config.logits_softcap)
 
 
 def gpt2_logits(config: ModelConfig, weights: Gpt2Weights, ids_T, kept=f16):

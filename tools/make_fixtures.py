@@ -22,6 +22,7 @@ the packages.
 
 import copy
 import json
+import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -224,6 +225,31 @@ def gpt2_config(**keys: Any) -> dict[str, Any]:
     }
     return config | keys
 
+
+def gemma_config(architecture: str, **keys: Any) -> dict[str, Any]:
+    """A Gemma's config.json: heads that are wider than the model divided by their number."""
+    config = {
+        "head_dim": 16,
+        "query_pre_attn_scalar": 16,
+        "hidden_act": ...,
+        "hidden_activation": "gelu_pytorch_tanh",
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": True,
+        "bos_token_id": 2,
+        "eos_token_id": 1,
+        "pad_token_id": 0,
+    }
+    return hf_config(architecture, **(config | keys))
+
+
+GEMMA_ABLATIONS = (
+    without_windows,
+    without("attn_norm_after"),
+    without("ffn_norm_after"),
+    without("attn_norm", "ffn_norm"),
+    with_fields(embedding_scale=1.0),
+    with_fields(activation="silu"),
+)
 
 GPT2_ABLATIONS = (
     without_positions,
@@ -486,6 +512,48 @@ FIXTURES_MADE = (
             with_theta_10000,
         ),
     ),
+    Fixture(
+        "gemma2",
+        gemma_config(
+            "Gemma2",
+            hidden_size=40,
+            hidden_act="gelu_pytorch_tanh",
+            attn_logit_softcapping=1.5,
+            final_logit_softcapping=1.0,
+            sliding_window=10,
+            cache_implementation="hybrid",
+        ),
+        ablations=(
+            *GEMMA_ABLATIONS,
+            with_windows_everywhere,
+            with_fields(attention_softcap=None),
+            with_fields(logits_softcap=None),
+        ),
+        dtype=torch.bfloat16,
+    ),
+    Fixture(
+        "gemma3",
+        gemma_config(
+            "Gemma3",
+            model_type="gemma3_text",
+            hidden_size=32,
+            intermediate_size=80,
+            num_hidden_layers=3,
+            rope_theta=1000000.0,
+            rope_local_base_freq=10000.0,
+            rope_scaling={"factor": 8.0, "rope_type": "linear"},
+            sliding_window=14,
+            sliding_window_pattern=3,
+        ),
+        prompt_length=36,
+        ablations=(
+            *GEMMA_ABLATIONS,
+            without("q_norm", "k_norm"),
+            without_scaling,
+            with_theta_10000,
+            with_fields(local_rope=None),
+        ),
+    ),
 )
 
 
@@ -499,16 +567,21 @@ def random_tensors(fixture: Fixture, seed: int) -> Tensors:
         shapes = AutoModelForCausalLM.from_config(config).state_dict()
     generator = np.random.default_rng(seed)
     tensors = {}
+    is_gemma = "hidden_activation" in fixture.config
     for name, like in sorted(shapes.items()):
         if name == "lm_head.weight" and fixture.config["tie_word_embeddings"]:
             continue
         values = generator.standard_normal(tuple(like.shape))
         if name.endswith("norm.weight") or (".ln_" in name and name.endswith(".weight")):
-            values = 1.0 + 0.3 * values
+            values = (0.0 if is_gemma else 1.0) + 0.3 * values  # Gemma adds 1
+            if is_gemma and name.endswith("post_attention_layernorm.weight"):
+                values = 0.15 * values - 0.85  # what the cache rounds would tell too much otherwise
         elif name.endswith(".bias"):
             values = 0.4 * values
         elif name == "model.embed_tokens.weight":
             values *= 0.4 if fixture.config["tie_word_embeddings"] else 0.6
+            if is_gemma:
+                values /= math.sqrt(fixture.config["hidden_size"])
         else:
             part = name.removesuffix(".weight").rsplit(".", 1)[-1]
             values *= WEIGHT_STD.get(part, 0.15)

@@ -31,6 +31,8 @@ class Step:
     """Each token's, int32."""
     angles: DeviceArray
     """[T, K / 2, 2]: cosine and sine of each token's position."""
+    local_angles: DeviceArray
+    """The same of layers with a window."""
     slots_T: DeviceArray
     """Where each token's key and value go in the cache."""
     attention: ops.AttentionPlan
@@ -121,6 +123,9 @@ class Decoder(ABC):
         all_positions = np.concatenate(positions)
         positions_T = put(all_positions)
         angles = put(cos_sin(config.rope, config.head_dim, all_positions))
+        local_angles = angles
+        if config.local_rope is not None:
+            local_angles = put(cos_sin(config.local_rope, config.head_dim, all_positions))
         slots_T = put(np.concatenate(slots))
         logits_rows_R = put(rows_R) if len(rows_R) else None
         plan = ops.plan_attention(
@@ -132,10 +137,14 @@ class Decoder(ABC):
             head_dim=config.head_dim,
             family=self._family,
             kv_type=self.memory.kv_type,
+            capped=config.attention_softcap is not None,
             upload=put,
         )
         shape = (self._staging.send(), len(rows_R), plan.item_rows, plan.partials)
-        return Step(token_ids_T, positions_T, angles, slots_T, plan, logits_rows_R, shape)
+        return Step(
+            *(token_ids_T, positions_T, angles, local_angles),
+            *(slots_T, plan, logits_rows_R, shape),
+        )
 
 
 class DeviceLogits:

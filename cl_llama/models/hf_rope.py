@@ -20,6 +20,7 @@ from cl_llama.models.rope import (
 
 _MOST_POSITIONS = 2**31 - 1
 _KINDS = ("default", "linear", "dynamic", "yarn", "llama3", "longrope", "su")
+_LAYER_KINDS = ("full_attention", "sliding_attention")
 _KEYS = (
     "type",
     "rope_type",
@@ -42,18 +43,26 @@ _KEYS = (
 
 
 def rope_from_hf(
-    values: ConfigValues, default_max_positions: int, partial_of: int | None = None
+    values: ConfigValues,
+    default_max_positions: int,
+    partial_of: int | None = None,
+    *,
+    default_theta: float = 10000.0,
+    by_layers: bool = False,
 ) -> tuple[RopeConfig, int]:
     """The rotary embedding, and the number of positions it makes usable; raises ConfigError.
 
     The length is `max_position_embeddings`, extended by the factor of a linear or dynamic scaling,
     and to factor * original length by YaRN's where the file still states the unextended one.
     `partial_of` is the head width of a model that may rotate a part of it; None: others.
+    `by_layers`: the model has two embeddings; this is the one of layers without a window.
     """
     max_positions = values.integer(
         "max_position_embeddings", default_max_positions, most=_MOST_POSITIONS
     )
     new_style = values.optional_section("rope_parameters")
+    if by_layers and new_style is not None and any(map(new_style.has, _LAYER_KINDS)):
+        new_style = new_style.optional_section("full_attention")
     section = values.optional_section("rope_scaling") or new_style
     section = section or ConfigValues(values.path, {}, "rope_parameters")
     for key in section.values:
@@ -71,9 +80,20 @@ def rope_from_hf(
 
     theta_holders = (section, new_style or section, values)
     holder = next((h for h in theta_holders if h.has("rope_theta")), values)
-    theta = holder.number("rope_theta", 10000.0, above=1.0)
+    theta = holder.number("rope_theta", default_theta, above=1.0)
     scaling, extended = _scaling(values, section, max_positions)
     return RopeConfig(theta, "half", scaling, width), min(extended, _MOST_POSITIONS)
+
+
+def local_rope_from_hf(values: ConfigValues) -> RopeConfig:
+    """The embedding of Gemma 3's layers with a window; raises ConfigError."""
+    section = values.optional_section("rope_parameters")
+    if section is not None and section.has("sliding_attention"):
+        section = section.optional_section("sliding_attention")
+        if section is not None:
+            section.choice("rope_type", ("default",), "default")
+            return RopeConfig(section.number("rope_theta", 10000.0, above=1.0), "half")
+    return RopeConfig(values.number("rope_local_base_freq", 10000.0, above=1.0), "half")
 
 
 def _scaling(

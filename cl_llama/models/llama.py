@@ -100,7 +100,7 @@ class Llama(Decoder):
                 q_THK,
                 k_TGK,
                 v_TGK,
-                step.angles,
+                step.angles if window is None else step.local_angles,
                 step.slots_T,
                 cache,
                 adjacent=rope is not None and rope.pairing == "adjacent",
@@ -113,6 +113,7 @@ class Llama(Decoder):
                 a_THK,
                 window=window,
                 scale=config.attention_scale,
+                softcap=config.attention_softcap,
                 precision=precision,
             )
             if w.attn_norm_after is None:
@@ -128,6 +129,7 @@ class Llama(Decoder):
                 x_TD,
                 None if w.ffn_norm is None else ops.Norm(w.ffn_norm, eps),
                 w.feed_forward,
+                activation=config.activation,
                 norm_after=None if w.ffn_norm_after is None else ops.Norm(w.ffn_norm_after, eps),
                 family=family,
                 precision=precision,
@@ -139,4 +141,6 @@ class Llama(Decoder):
             final_norm = self._weights.final_norm
             ops.rmsnorm(x_TD, final_norm, eps, h_RD, step.logits_rows_R, family=family)
             ops.matmul(h_RD, self._weights.output, logits_RV, family=family, precision=precision)
+            if config.logits_softcap is not None:
+                ops.softcap(logits_RV, config.logits_softcap, family=family)
         return logits_RV

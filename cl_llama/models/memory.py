@@ -88,7 +88,7 @@ def weight_bytes(config: ModelConfig) -> int:
     up = config.hidden_matrices
     matrices = config.n_layers * (D * (2 * q + 2 * kv) + (up + 1) * D * F)
     matrices += V * D * (1 if config.tied_embeddings else 2)
-    vectors = config.n_layers * 2 * D + D
+    vectors = config.n_layers * 2 * D * (config.norms_before + config.norms_after) + D
     if config.architecture == "gpt2":
         matrices += config.max_seq_len * D
         vectors *= 2  # norms have biases
@@ -105,7 +105,7 @@ def scratch_bytes(config: ModelConfig, compute_units: int) -> int:
     """Bytes of activations for a step of `STEP_TOKENS` tokens; compute_units: 0 but for CPUs."""
     D, F = config.d_model, config.d_ff
     q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    activations = STEP_TOKENS * (2 * D + 2 * q + 2 * kv + 2 * F)
+    activations = STEP_TOKENS * ((2 + config.norms_after) * D + 2 * q + 2 * kv + 2 * F)
     logits = LOGITS_ROWS * config.vocab_size
     products = ops.matmul_scratch_bytes(compute_units, STEP_TOKENS, max(D, F, q), F)
     return 4 * (activations + logits) + products

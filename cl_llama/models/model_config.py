@@ -1,6 +1,7 @@
 """What a forward pass needs to know about a model."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from cl_llama.models.rope import RopeConfig
 
@@ -14,7 +15,8 @@ class ModelConfig:
     """
 
     architecture: str
-    """"llama", "mistral", "qwen2", "qwen3", "granite", "phi3", "olmo2" or "gpt2"."""
+    """"llama", "mistral", "qwen2", "qwen3", "granite", "phi3", "olmo2", "gemma2", "gemma3" or
+    "gpt2"."""
     vocab_size: int
     d_model: int
     n_layers: int
@@ -45,10 +47,22 @@ class ModelConfig:
     """Times a query's product with a key; None: 1 / sqrt(K)."""
     logits_scale: float = 1.0
     """Times the logits: the final norm's weights carry it."""
+    norms_before: bool = True
+    """Attention and feed-forward are given norms; else the residual stream itself (OLMo 2)."""
     norms_after: bool = False
-    """Norms are of what attention and feed-forward give, not of what they are given (OLMo 2)."""
+    """What attention and feed-forward give is normalised before it is added (OLMo 2, Gemma)."""
+    norm_shift: float = 0.0
+    """Plus the norms' weights as the files hold them (Gemma)."""
     qk_norm_whole: bool = False
     """Q and K are normalised over all heads together."""
+    activation: Literal["silu", "gelu"] = "silu"
+    """What gates of the feed-forward pass."""
+    local_rope: RopeConfig | None = None
+    """The rotary embedding of layers with a window, where they have their own (Gemma 3)."""
+    attention_softcap: float | None = None
+    """Scores s become cap * tanh(s / cap) before they are masked (Gemma 2)."""
+    logits_softcap: float | None = None
+    """Logits likewise."""
 
     @property
     def hidden_matrices(self) -> int:

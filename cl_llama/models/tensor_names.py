@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from cl_llama.checkpoints import Checkpoint
+from cl_llama.checkpoints import Checkpoint, HostTensor
 from cl_llama.errors import CheckpointError
 
 _SHOWN = 4
@@ -10,15 +10,15 @@ _SHOWN = 4
 
 def check_names(
     checkpoint: Checkpoint,
+    tensors: Mapping[str, HostTensor],
     expected: Mapping[str, tuple[int, ...]],
     is_harmless: Callable[[str], bool],
 ) -> None:
-    """Compare names and shapes; `is_harmless` says which other names may be there.
+    """Compare a checkpoint's tensors; `is_harmless` says which other names may be there.
 
     Raises CheckpointError with one line that names tensors that are missing, left over or of
     another shape.
     """
-    tensors = checkpoint.tensors
     missing = [name for name in expected if name not in tensors]
     left_over = [name for name in tensors if name not in expected and not is_harmless(name)]
     misshapen = [

@@ -144,7 +144,8 @@ def test_granite():
 
 def test_olmo2():
     config = read_hf("Olmo2", rms_norm_eps=..., attention_bias=True)
-    assert config.norms_after and config.qk_norm and config.qk_norm_whole
+    assert config.norms_after and not config.norms_before
+    assert config.qk_norm and config.qk_norm_whole
     assert config.norm_eps == 1e-5 and config.qkv_bias and config.o_bias and not config.mlp_bias
 
 
@@ -181,6 +182,81 @@ def test_phi3():
 def test_phi3_that_is_refused(keys, message):
     with pytest.raises(ConfigError, match=message):
         phi3(**keys)
+
+
+def test_gemma2():
+    """The 27B's: scores are divided by the square root of another number than the head's width."""
+    config = read_hf(
+        "Gemma2", head_dim=128, query_pre_attn_scalar=144, hidden_act="gelu_pytorch_tanh"
+    )
+    assert (config.activation, config.norm_shift, config.embedding_scale) == ("gelu", 1.0, 64.0)
+    assert (config.attention_softcap, config.logits_softcap) == (50.0, 30.0)
+    assert config.attention_scale == 1 / 12 and config.norms_before and config.norms_after
+    assert config.windows == (4096, None, 4096, None)
+    plain = read_hf("Gemma2", query_pre_attn_scalar=..., attn_logit_softcapping=None, head_dim=...)
+    assert (plain.attention_softcap, plain.logits_softcap, plain.head_dim) == (None, 30.0, 256)
+    assert plain.attention_scale is None
+
+
+GEMMA3_4B = {
+    "hidden_size": 2560,
+    "intermediate_size": 10240,
+    "model_type": "gemma3_text",
+    "num_hidden_layers": 34,
+    "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+    "sliding_window": 1024,
+}
+
+
+def test_gemma3():
+    """The 4B's: the language model's part of a file that leaves out what is usual."""
+    whole = {
+        "architectures": ["Gemma3ForConditionalGeneration"],
+        "model_type": "gemma3",
+        "eos_token_id": [1, 106],
+        "text_config": GEMMA3_4B,
+        "vision_config": {"hidden_size": 1152},
+    }
+    config = config_from_checkpoint(checkpoint(whole, shapes={}))
+    assert config.architecture == "gemma3" and config.tied_embeddings and config.qk_norm
+    assert (config.vocab_size, config.d_model, config.n_layers) == (262208, 2560, 34)
+    assert (config.n_heads, config.n_kv_heads, config.head_dim) == (8, 4, 256)
+    assert config.windows == ((1024,) * 5 + (None,)) * 5 + (1024,) * 4
+    assert config.rope == RopeConfig(1e6, "half", LinearScaling(8.0))
+    assert config.local_rope == RopeConfig(1e4, "half") and config.max_seq_len == 131072
+    assert (config.bos_id, config.eos_ids) == (2, (1, 106))
+    assert config.attention_softcap is None and config.logits_softcap is None
+    newer = {
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+        "layer_types": ["full_attention", *["sliding_attention"] * 33],
+        "rope_scaling": ...,
+    }
+    text = without_absent({"architectures": ["Gemma3ForCausalLM"]} | GEMMA3_4B | newer)
+    again = config_from_checkpoint(checkpoint(text, shapes={}))
+    assert (again.rope, again.local_rope) == (config.rope, config.local_rope)
+    assert again.windows == (None, *(1024,) * 33)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"hidden_activation": "gelu"}, "hidden_activation is 'gelu'; expected one of gelu_pytorc"),
+        ({"attention_bias": True}, "attention_bias is True"),
+        ({"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
+        ({"sliding_window": None}, "sliding_window is None; expected a whole number"),
+        ({"final_logit_softcapping": 0}, "final_logit_softcapping is 0; expected a number above 0"),
+        (
+            {"rope_parameters": {"sliding_attention": {"rope_type": "linear", "factor": 2.0}}},
+            "sliding_attention.rope_type is 'linear'",
+        ),
+    ],
+)
+def test_gemma_that_is_refused(keys, message):
+    with pytest.raises(ConfigError, match=message):
+        read_hf("Gemma3", **keys)
 
 
 def test_null_kv_heads_are_as_many_as_heads():

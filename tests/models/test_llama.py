@@ -21,8 +21,9 @@ from tests.models.fixture_models import NAMES, Truth, forward, slice_of
 # Float32 sums, and the few keys and values that float32 rounds to another f16 than float64 does.
 TOLERANCE = 5e-5
 # Learned positions, grouped queries, a window that ends within the prompt, rotary angles that
-# depend on the length.
+# depend on the length; what other families do otherwise.
 PATH_NAMES = ["gpt2", "llama3-gqa", "mistral-window", "rope-dynamic"]
+PATH_NAMES += ["gemma2", "gemma3", "granite", "olmo2", "phi3"]
 
 
 @functools.cache

@@ -176,7 +176,8 @@ def test_norms_after():
         del shapes[f"{layer}.input_layernorm.weight"]
         shapes[f"{layer}.self_attn.q_norm.weight"] = (H * K,)
         shapes[f"{layer}.self_attn.k_norm.weight"] = (G * K,)
-    config = replace(PLAIN, norms_after=True, qk_norm=True, qk_norm_whole=True)
+    norms = {"norms_before": False, "norms_after": True}
+    config = replace(PLAIN, **norms, qk_norm=True, qk_norm_whole=True)
     layer = map_tensors(config, checkpoint(shapes)).layers[2]
     assert layer.attn_norm is None and layer.ffn_norm is None
     assert layer.attn_norm_after.name == "model.layers.2.post_attention_layernorm.weight"
@@ -184,6 +185,33 @@ def test_norms_after():
     assert "q_norm.weight is [32] and not [8]" in refusal(
         replace(config, qk_norm_whole=False), shapes
     )
+
+
+def test_four_norms_of_a_language_model():
+    """Gemma 3's, in a file that has a vision tower, too; the tower is not read."""
+    shapes = {}
+    for name, shape in hf_shapes().items():
+        before = name.replace("post_attention_layernorm", "pre_feedforward_layernorm")
+        shapes["language_model." + before] = shape
+    for i in range(L):
+        layer = f"language_model.model.layers.{i}"
+        shapes[f"{layer}.post_attention_layernorm.weight"] = (D,)
+        shapes[f"{layer}.post_feedforward_layernorm.weight"] = (D,)
+    newer = {
+        name.replace("language_model.model.", "model.language_model."): shape
+        for name, shape in shapes.items()
+    }
+    config = replace(PLAIN, norms_after=True, norm_shift=1.0)
+    whole = {"architectures": ["Gemma3ForConditionalGeneration"]}
+    for prefix, held in (("", shapes), ("model.", newer)):
+        held[f"{prefix}vision_tower.vision_model.head.weight"] = (D, D)
+        held[f"{prefix}multi_modal_projector.mm_input_projection_weight"] = (D, D)
+        opened = replace(checkpoint(held), config=whole)
+        layer = map_tensors(config, opened).layers[0]
+        names = [n.name.removesuffix("_layernorm.weight") for n in (layer.ffn_norm, layer.o)]
+        assert names[0].endswith("pre_feedforward") and names[1].endswith("o_proj.weight")
+        assert layer.attn_norm_after.name.endswith("0.post_attention_layernorm.weight")
+        assert layer.attn_norm.shift == 1.0 and "left over" in refusal(config, held)
 
 
 def test_fused_projections():
