@@ -1,6 +1,7 @@
 """Other arrangements of a tensor's values, read piece by piece as the tensor itself is."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,35 @@ class Transposed(HostTensor):
     def release(self) -> None:
         """Drop the source's mapped pages from resident memory."""
         self.source.release()
+
+
+@dataclass(frozen=True)
+class Stacked(HostTensor):
+    """Tensors with their rows one below the other."""
+
+    sources: tuple[HostTensor, ...]
+
+    def _read_rows(self, start: int, stop: int) -> Rows:
+        found, first = [], 0
+        for source in self.sources:
+            begin, end = max(start - first, 0), min(stop - first, source.shape[0])
+            if begin < end:
+                found.append(source.read_rows(begin, end))
+            first += source.shape[0]
+        return np.concatenate(found)
+
+    def release(self) -> None:
+        """Drop the sources' mapped pages from resident memory."""
+        for source in self.sources:
+            source.release()
+
+
+def stacked(sources: Sequence[HostTensor], part: str) -> Stacked:
+    """Rows of several tensors as one's; `part` is what error messages call it."""
+    first = sources[0]
+    rows = sum(source.shape[0] for source in sources)
+    name = f"{first.name} ... ({part})"
+    return Stacked(name, (rows, *first.shape[1:]), first.format, tuple(sources))
 
 
 def row_range(source: HostTensor, first: int, rows: int, part: str) -> RowRange:

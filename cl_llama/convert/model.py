@@ -42,9 +42,8 @@ def convert_model(
     """
     with open_checkpoint(source, param_path=param_path) as checkpoint:
         config = config_from_checkpoint(checkpoint)
-        tensors = map_tensors(config, checkpoint)
-        if not isinstance(tensors, LlamaTensors):
-            raise ConfigError(f"{source}: {config.architecture} models cannot be converted")
+        # What is written states the logits' scale: the final norm is not to carry it.
+        tensors = map_tensors(replace(config, logits_scale=1.0), checkpoint)
         found = tokenizer_path or checkpoint.tokenizer_path
         path = None if found is None or not with_tokenizer else _tokenizer_file(Path(found))
         tokens = None if path is None else _tokens(checkpoint, config, path)
@@ -59,6 +58,11 @@ def convert_model(
                 on_progress=on_progress,
             )
             return
+        if not isinstance(tensors, LlamaTensors):
+            raise ConfigError(
+                f"{source}: {config.architecture} models are written as GGUF alone; name a file "
+                "that ends in .gguf"
+            )
         files: Mapping[str, bytes] = {}
         if tokens is not None and path is not None:
             own = copied_files(path.parent) if path.name == "tokenizer.json" else {}

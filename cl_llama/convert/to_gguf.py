@@ -1,25 +1,24 @@
 """Writes a model as one GGUF file."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cl_llama.checkpoints.gguf_writer import GgufTensor, Value, write_gguf
-from cl_llama.convert.gguf_metadata import (
-    frequency_factors,
-    gguf_architecture,
-    gguf_pairing,
-    model_metadata,
-)
+from cl_llama.checkpoints.tensor_views import Stacked
+from cl_llama.convert.gguf_metadata import frequency_factors, model_metadata
 from cl_llama.convert.values import Conversion, rotary_order
 from cl_llama.convert.whole_file import whole_file
+from cl_llama.models.gguf_config import PAIRINGS
+from cl_llama.models.gpt2_weights import Gpt2Tensors, named_gpt2_parts
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.models.quantization import choose_formats
-from cl_llama.models.weights import LlamaTensors, named_parts
+from cl_llama.models.weights import ModelTensors, named_parts
 
 
 def write_gguf_model(
     config: ModelConfig,
-    tensors: LlamaTensors,
+    tensors: ModelTensors,
     source: Path,
     target: Path,
     *,
@@ -39,23 +38,25 @@ def write_gguf_model(
     """
     metadata = model_metadata(config, source, quantize)
     metadata |= {"tokenizer.ggml.model": "none"} if token_entries is None else token_entries
-    pairing = gguf_pairing(gguf_architecture(config, source))
+    pairing = PAIRINGS.get(str(metadata["general.architecture"]), "half")
     formats = choose_formats(tensors, quantize)
+    if isinstance(tensors, Gpt2Tensors):
+        parts = named_gpt2_parts(tensors)
+    else:
+        parts = named_parts(config, tensors, "gguf")
     written = []
-    for part, name, tensor in named_parts(tensors, "gguf"):
+    for part, name, tensor in parts:
+        # Of stacked matrices, the last ones' format: values are more sensitive than the others.
+        chosen = tensor.sources[-1] if isinstance(tensor, Stacked) else tensor
         conversion = Conversion(
-            tensor, formats.get(tensor.name, "f32"), *rotary_order(config, part, pairing)
+            tensor, formats.get(chosen.name, "f32"), *rotary_order(config, part, pairing)
         )
         written.append(
             GgufTensor(name, tensor.shape, conversion.format, conversion.nbytes, conversion.pieces)
         )
-    factors = frequency_factors(config)
-    if factors is not None:
-        written.append(
-            GgufTensor(
-                "rope_freqs.weight", factors.shape, "f32", factors.nbytes, lambda: iter([factors])
-            )
-        )
+    for name, factors in frequency_factors(config).items():
+        pieces = partial(iter, [factors])
+        written.append(GgufTensor(name, factors.shape, "f32", factors.nbytes, pieces))
     total = sum(tensor.nbytes for tensor in written)
     done = 0
 

@@ -43,7 +43,7 @@ def write_hf_model(
             "f16" if len(tensor.shape) == 2 else "f32",
             *rotary_order(config, part, "half"),
         )
-        for part, name, tensor in named_parts(tensors, "hf")
+        for part, name, tensor in named_parts(config, tensors, "hf")
     }
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     total = 0

@@ -81,7 +81,7 @@ def rope_of(config: ModelConfig) -> RopeConfig:
 
 def rotary_order(config: ModelConfig, part: str, wanted: Pairing) -> tuple[int | None, Pairing]:
     """`head_dim` and `pairing` of a part's conversion to the rotary order that is wanted."""
-    moves = part in _ROTARY_PARTS and rope_of(config).pairing != wanted
+    moves = config.rope is not None and part in _ROTARY_PARTS and config.rope.pairing != wanted
     return (config.head_dim if moves else None), wanted
 
 

@@ -4,16 +4,20 @@ The keys and what is assumed where one is absent: the specification (gguf.md of
 https://github.com/ggml-org/ggml) and llama.cpp. Mistral's models are of the architecture "llama".
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from cl_llama.checkpoints import Checkpoint
 from cl_llama.errors import ConfigError
 from cl_llama.models.config_values import ConfigValues
+from cl_llama.models.gguf_features import READ_KEYS, features_from_gguf
 from cl_llama.models.gpt2_config import gpt2_config
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.models.rope import (
     FactorScaling,
     LinearScaling,
+    LongRopeScaling,
     Pairing,
     RopeConfig,
     RopeScaling,
@@ -22,8 +26,17 @@ from cl_llama.models.rope import (
 )
 
 _MOST_POSITIONS = 2**31 - 1
-_PAIRINGS: dict[str, Pairing] = {"llama": "adjacent", "qwen2": "half", "qwen3": "half"}
-"""Of the channels in each architecture's files; those of "llama" are stored reordered for it."""
+PAIRINGS: dict[str, Pairing] = {
+    "llama": "adjacent",
+    "qwen2": "half",
+    "qwen3": "half",
+    "granite": "adjacent",
+    "phi3": "half",
+    "olmo2": "half",
+    "gemma2": "half",
+    "gemma3": "half",
+}
+"""Of the channels in each architecture's files; adjacent ones are stored reordered for it."""
 
 # Keys, behind the architecture's name, under which a file's model computes something else.
 _UNSUPPORTED = (
@@ -48,7 +61,7 @@ def config_from_gguf(checkpoint: Checkpoint) -> ModelConfig:
     """ModelConfig of a GGUF checkpoint; raises ConfigError."""
     values = ConfigValues(checkpoint.path, checkpoint.config)
     architecture = values.values.get("general.architecture")
-    supported = (*_PAIRINGS, "gpt2")
+    supported = (*PAIRINGS, "gpt2")
     if not isinstance(architecture, str) or architecture not in supported:
         raise values.error("general.architecture", f"one of {', '.join(supported)}")
     if not checkpoint.tensors:
@@ -58,7 +71,7 @@ def config_from_gguf(checkpoint: Checkpoint) -> ModelConfig:
         return f"{architecture}.{name}"
 
     values.forbid(
-        tuple(key(name) for name in _UNSUPPORTED),
+        tuple(key(name) for name in _UNSUPPORTED if name not in READ_KEYS.get(architecture, ())),
         f"a plain {architecture} model has no such feature",
     )
     d_model = values.integer(key("embedding_length"), most=2**18)
@@ -71,9 +84,13 @@ def config_from_gguf(checkpoint: Checkpoint) -> ModelConfig:
             f" {key('attention.key_length')}",
         )
     head_dim = values.integer(key("attention.key_length"), d_model // n_heads, most=1024)
-    for same in ("attention.value_length", "rope.dimension_count"):
-        if values.integer(key(same), head_dim, most=2**20, least=0) != head_dim:
-            raise values.error(key(same), f"{head_dim}, the width of a head")
+    rotating = values.integer(key("rope.dimension_count"), head_dim, most=2**20, least=0)
+    if architecture != "phi3" and rotating != head_dim:
+        raise values.error(key("rope.dimension_count"), f"{head_dim}, the width of a head")
+    if rotating % 2 or not 0 < rotating <= head_dim:
+        raise values.error(key("rope.dimension_count"), f"an even number of at most {head_dim}")
+    if values.integer(key("attention.value_length"), head_dim, most=2**20, least=0) != head_dim:
+        raise values.error(key("attention.value_length"), f"{head_dim}, the width of a head")
     bos_ids = values.token_ids("tokenizer.ggml.bos_token_id")
     if architecture == "gpt2":
         return gpt2_config(
@@ -89,9 +106,11 @@ def config_from_gguf(checkpoint: Checkpoint) -> ModelConfig:
             eos_ids=(),
         )
     window = values.integer(key("attention.sliding_window"), 0, most=2**32 - 1, least=0) or None
-    rope, max_seq_len = _rope(checkpoint, values, architecture, head_dim)
+    rope, max_seq_len = _rope(checkpoint, values, architecture, rotating)
+    if rotating != head_dim:
+        rope = replace(rope, width=rotating)
     tensors = checkpoint.tensors
-    return ModelConfig(
+    config = ModelConfig(
         architecture=architecture,
         vocab_size=_vocab_size(checkpoint),
         d_model=d_model,
@@ -112,6 +131,7 @@ def config_from_gguf(checkpoint: Checkpoint) -> ModelConfig:
         bos_id=bos_ids[0] if bos_ids else None,
         eos_ids=(),  # the tokenizer knows them from the same file
     )
+    return replace(config, **features_from_gguf(values, config))
 
 
 def _vocab_size(checkpoint: Checkpoint) -> int:
@@ -124,7 +144,7 @@ def _vocab_size(checkpoint: Checkpoint) -> int:
 
 
 def _rope(
-    checkpoint: Checkpoint, values: ConfigValues, architecture: str, head_dim: int
+    checkpoint: Checkpoint, values: ConfigValues, architecture: str, width: int
 ) -> tuple[RopeConfig, int]:
     """The rotary embedding, and the number of positions it makes usable.
 
@@ -133,6 +153,9 @@ def _rope(
     prefix = f"{architecture}.rope."
     length = values.integer(f"{architecture}.context_length", most=_MOST_POSITIONS)
     theta = values.number(prefix + "freq_base", 10000.0, above=1.0)
+    if architecture == "phi3" and "rope_factors_long.weight" in checkpoint.tensors:
+        longrope = _longrope(checkpoint, values, prefix + "scaling.", length, width)
+        return RopeConfig(theta, "half", longrope), length
     kind = values.choice(prefix + "scaling.type", ("none", "linear", "yarn"), "linear")
     old_factor = values.number(prefix + "scale_linear", 1.0, least=0.0)
     factor = values.number(prefix + "scaling.factor", old_factor, least=0.0) or 1.0
@@ -144,7 +167,7 @@ def _rope(
     elif kind == "linear" and factor != 1.0:
         length = int(length * factor)
         scaling = LinearScaling(factor)
-    divisors = _divisors(checkpoint, head_dim)
+    divisors = _divisors(checkpoint, "rope_freqs.weight", width)
     if divisors:
         if isinstance(scaling, YarnScaling):
             raise values.error(
@@ -153,7 +176,7 @@ def _rope(
         if scaling is not None:
             divisors = tuple(divisor * factor for divisor in divisors)
         scaling = FactorScaling(divisors)
-    return RopeConfig(theta, _PAIRINGS[architecture], scaling), min(length, _MOST_POSITIONS)
+    return RopeConfig(theta, PAIRINGS[architecture], scaling), min(length, _MOST_POSITIONS)
 
 
 def _yarn(values: ConfigValues, prefix: str, length: int, factor: float) -> YarnScaling:
@@ -178,20 +201,40 @@ def _yarn(values: ConfigValues, prefix: str, length: int, factor: float) -> Yarn
     )
 
 
-def _divisors(checkpoint: Checkpoint, head_dim: int) -> tuple[float, ...]:
-    """What the pairs' frequencies are divided by: Llama 3.1's scaling, worked out; () if none."""
-    tensor = checkpoint.tensors.get("rope_freqs.weight")
+def _longrope(
+    checkpoint: Checkpoint, values: ConfigValues, prefix: str, length: int, width: int
+) -> LongRopeScaling:
+    """Phi-3's two lists of divisors."""
+    short_factors, long_factors = (
+        _divisors(checkpoint, f"rope_factors_{name}.weight", width) for name in ("short", "long")
+    )
+    if not short_factors:
+        raise ConfigError(f"{checkpoint.path}: tensor rope_factors_short.weight is missing")
+    return LongRopeScaling(
+        short_factors=short_factors,
+        long_factors=long_factors,
+        original_max_positions=values.integer(
+            prefix + "original_context_length", length, most=_MOST_POSITIONS
+        ),
+        attention_factor=values.number(prefix + "attn_factor", 1.0),
+        longest=length,
+    )
+
+
+def _divisors(checkpoint: Checkpoint, name: str, width: int) -> tuple[float, ...]:
+    """What the pairs' frequencies are divided by: a scaling, worked out; () without the tensor."""
+    tensor = checkpoint.tensors.get(name)
     if tensor is None:
         return ()
-    if tensor.shape != (head_dim // 2,):
+    if tensor.shape != (width // 2,):
         raise ConfigError(
-            f"{checkpoint.path}: tensor rope_freqs.weight has shape {tensor.shape}, expected"
-            f" ({head_dim // 2},): half the width of a head"
+            f"{checkpoint.path}: tensor {name} has shape {tensor.shape}, expected"
+            f" ({width // 2},): half of a head's channels that rotate"
         )
-    divisors = tensor.read_rows(0, head_dim // 2).astype(np.float64)
+    divisors = tensor.read_rows(0, width // 2).astype(np.float64)
     if not (np.isfinite(divisors) & (divisors > 0)).all():
         raise ConfigError(
-            f"{checkpoint.path}: tensor rope_freqs.weight holds {divisors.min():g} among its"
+            f"{checkpoint.path}: tensor {name} holds {divisors.min():g} among its"
             " values, expected positive ones"
         )
     return tuple(divisors.tolist())

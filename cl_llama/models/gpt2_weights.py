@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from cl_llama.checkpoints import Checkpoint, HostTensor
-from cl_llama.checkpoints.tensor_views import row_range, transposed
+from cl_llama.checkpoints.tensor_views import row_range, stacked, transposed
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.models.tensor_names import check_names
 
@@ -130,6 +130,21 @@ class Gpt2Tensors:
             yield self.output
 
 
+def named_gpt2_parts(tensors: Gpt2Tensors) -> Iterator[tuple[str, str, HostTensor]]:
+    """Each tensor with its part and its name in GGUF's files; a tied output is left out."""
+    for part, name in _GGUF_TOP.items():
+        yield part, name, getattr(tensors, part)
+    if tensors.output is not tensors.embedding:
+        yield "output", _GGUF_OUTPUT, tensors.output
+    for i, layer in enumerate(tensors.layers):
+        fused = {
+            "qkv": stacked((layer.q, layer.k, layer.v), "qkv"),
+            "qkv_bias": stacked((layer.q_bias, layer.k_bias, layer.v_bias), "qkv"),
+        }
+        for part, name in _GGUF_LAYER.items():
+            yield part, name.format(i=i), fused.get(part) or getattr(layer, part)
+
+
 def map_gpt2_tensors(config: ModelConfig, checkpoint: Checkpoint) -> Gpt2Tensors:
     """Give every tensor its part; raises CheckpointError as `map_tensors` does.
 
@@ -153,6 +168,7 @@ def map_gpt2_tensors(config: ModelConfig, checkpoint: Checkpoint) -> Gpt2Tensors
             shapes[prefix + name.format(i=i)] = shape if is_gguf else shape[::-1]
     check_names(
         checkpoint,
+        checkpoint.tensors,
         shapes,
         lambda name: bool(_MASK.search(name)) or (config.tied_embeddings and name == output),
     )

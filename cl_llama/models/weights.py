@@ -11,8 +11,9 @@ from typing import Literal, Self, TypeAlias
 
 from cl_llama.checkpoints import Checkpoint, HostTensor
 from cl_llama.checkpoints.adjusted import adjusted
-from cl_llama.checkpoints.tensor_views import row_range
+from cl_llama.checkpoints.tensor_views import row_range, stacked
 from cl_llama.models.gpt2_weights import Gpt2Tensors, map_gpt2_tensors
+from cl_llama.models.language_part import language_tensors
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.models.tensor_names import check_names
 
@@ -76,16 +77,24 @@ _GGUF_NAMES = {
     "q_norm": "blk.{i}.attn_q_norm.weight",
     "k_norm": "blk.{i}.attn_k_norm.weight",
     "ffn_norm": "blk.{i}.ffn_norm.weight",
+    "attn_norm_after": "blk.{i}.post_attention_norm.weight",
+    "ffn_norm_after": "blk.{i}.post_ffw_norm.weight",
     "gate": "blk.{i}.ffn_gate.weight",
     "up": "blk.{i}.ffn_up.weight",
     "down": "blk.{i}.ffn_down.weight",
     "gate_bias": "blk.{i}.ffn_gate.bias",
     "up_bias": "blk.{i}.ffn_up.bias",
     "down_bias": "blk.{i}.ffn_down.bias",
+    "qkv": "blk.{i}.attn_qkv.weight",
+    "gate_up": "blk.{i}.ffn_up.weight",
 }
+# Where there is one before the feed-forward and one after attention.
+_HF_NORM_BEFORE = {"ffn_norm": "model.layers.{i}.pre_feedforward_layernorm.weight"}
 _NAMES = {"hf": _HF_NAMES, "gguf": _GGUF_NAMES, "meta": _META_NAMES, "llama2c": _META_NAMES}
 # Tables that some files carry and that the model computes for itself.
-_ROTARY_TABLE = re.compile(r"(^|\.)(rope\.freqs|rotary_emb\.\w+|freqs_\w+)$|^rope_freqs\.weight$")
+_ROTARY_TABLE = re.compile(
+    r"(^|\.)(rope\.freqs|rotary_emb\.\w+|freqs_\w+)$|^rope_(freqs|factors_\w+)\.weight$"
+)
 
 
 @dataclass(frozen=True)
@@ -163,18 +172,20 @@ ModelTensors: TypeAlias = LlamaTensors | Gpt2Tensors
 
 
 def named_parts(
-    tensors: LlamaTensors, form: Literal["hf", "gguf"]
+    config: ModelConfig, tensors: LlamaTensors, form: Literal["hf", "gguf"]
 ) -> Iterator[tuple[str, str, HostTensor]]:
     """Each tensor with its part and its name in a format's files; a tied output is left out."""
-    names = _NAMES[form]
+    names, fused = _names(config, form), _fused_parts(config)
     for part in ("embedding", "final_norm", "output"):
         if part != "output" or tensors.output is not tensors.embedding:
             yield part, names[part], getattr(tensors, part)
     for i, layer in enumerate(tensors.layers):
-        for field in fields(layer):
-            tensor = getattr(layer, field.name)
+        held = {field.name: getattr(layer, field.name) for field in fields(layer)}
+        for whole, parts in fused.items():
+            held[whole] = stacked([held.pop(part) for part in parts], whole)
+        for part, tensor in held.items():
             if tensor is not None:
-                yield field.name, names[field.name].format(i=i), tensor
+                yield part, names[part].format(i=i), tensor
 
 
 def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> ModelTensors:
@@ -186,8 +197,9 @@ def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> ModelTensors:
     """
     if config.architecture == "gpt2":
         return map_gpt2_tensors(config, checkpoint)
-    names = _NAMES[checkpoint.format]
-    fused = _FUSED_PARTS if config.architecture == "phi3" else {}
+    names = _names(config, checkpoint.format)
+    held = language_tensors(checkpoint)
+    fused = _fused_parts(config)
     top_shapes, part_shapes = _expected_shapes(config)
     layer_shapes = dict(part_shapes)
     for whole, parts in fused.items():
@@ -198,6 +210,7 @@ def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> ModelTensors:
         expected |= {names[part].format(i=i): shape for part, shape in layer_shapes.items()}
     check_names(
         checkpoint,
+        held,
         expected,
         lambda name: (
             bool(_ROTARY_TABLE.search(name)) or (config.tied_embeddings and name == names["output"])
@@ -205,7 +218,11 @@ def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> ModelTensors:
     )
 
     def tensors(shapes: dict[str, tuple[int, ...]], i: int = 0) -> dict[str, HostTensor]:
-        return {part: checkpoint.tensors[names[part].format(i=i)] for part in shapes}
+        found = {part: held[names[part].format(i=i)] for part in shapes}
+        return {
+            part: adjusted(tensor, shift=config.norm_shift) if "norm" in part else tensor
+            for part, tensor in found.items()
+        }
 
     def layer(i: int) -> LayerTensors:
         found = tensors(layer_shapes, i)
@@ -225,6 +242,16 @@ def map_tensors(config: ModelConfig, checkpoint: Checkpoint) -> ModelTensors:
         final_norm=adjusted(top["final_norm"], scale=config.logits_scale),
         output=top["embedding" if config.tied_embeddings else "output"],
     )
+
+
+def _names(config: ModelConfig, form: str) -> dict[str, str]:
+    """Each part's name in a format's files."""
+    both = form == "hf" and config.norms_before and config.norms_after
+    return _NAMES[form] | (_HF_NORM_BEFORE if both else {})
+
+
+def _fused_parts(config: ModelConfig) -> dict[str, tuple[str, ...]]:
+    return _FUSED_PARTS if config.architecture == "phi3" else {}
 
 
 def _expected_shapes(
@@ -256,7 +283,9 @@ def _expected_shapes(
     if config.qk_norm:
         whole = config.qk_norm_whole
         layer |= {"q_norm": (HK if whole else K,), "k_norm": (GK if whole else K,)}
-    if config.norms_after:
-        for part in ("attn_norm", "ffn_norm"):
-            layer[f"{part}_after"] = layer.pop(part)
+    for part in ("attn_norm", "ffn_norm"):
+        if config.norms_after:
+            layer[f"{part}_after"] = (D,)
+        if not config.norms_before:
+            del layer[part]
     return top, layer

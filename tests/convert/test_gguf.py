@@ -42,7 +42,7 @@ def logits(path):
     with open_checkpoint(path) as checkpoint:
         config = config_from_checkpoint(checkpoint)
         weights = reference.load_weights(config, checkpoint)
-    return reference.llama_logits(config, weights, IDS)
+    return reference.logits(config, weights, IDS)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,13 @@ def logits(path):
         "rope-linear",
         "rope-yarn",
         "smollm-tied-9-3",
+        "gemma2",
+        "gemma3",
+        "granite",
+        "olmo2",
+        "phi3",
+        "gpt2",
+        "gpt2-untied",
     ],
 )
 def test_the_same_logits(tmp_path, monkeypatch, name):
@@ -91,12 +98,13 @@ def test_quantised_values(tmp_path, quantize):
     target = tmp_path / "model.gguf"
     convert_model(model, target, quantize=quantize)
     with open_checkpoint(model) as original, open_checkpoint(target) as converted:
-        before = map_tensors(config_from_checkpoint(original), original)
+        config = config_from_checkpoint(original)
+        before = map_tensors(config, original)
         after = map_tensors(config_from_checkpoint(converted), converted)
         chosen = choose_formats(before, quantize)
         found = {}
         for (_, _, a), (part, _, b) in zip(
-            named_parts(before, "gguf"), named_parts(after, "gguf"), strict=True
+            named_parts(config, before, "gguf"), named_parts(config, after, "gguf"), strict=True
         ):
             assert b.format == chosen.get(a.name, "f32"), part
             found.setdefault(part, []).append(b.format)
