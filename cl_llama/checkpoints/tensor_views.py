@@ -75,13 +75,15 @@ class Stacked(HostTensor):
     sources: tuple[HostTensor, ...]
 
     def _read_rows(self, start: int, stop: int) -> Rows:
-        found, first = [], 0
+        found: list[Any] = []
+        first = 0
         for source in self.sources:
             begin, end = max(start - first, 0), min(stop - first, source.shape[0])
             if begin < end:
                 found.append(source.read_rows(begin, end))
             first += source.shape[0]
-        return np.concatenate(found)
+        rows: Rows = np.concatenate(found)
+        return rows
 
     def release(self) -> None:
         """Drop the sources' mapped pages from resident memory."""

@@ -1,5 +1,6 @@
 """A model's hyperparameters as Hugging Face's config.json."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cl_llama.models.rope import (
     FactorScaling,
     LinearScaling,
     Llama3Scaling,
+    LongRopeScaling,
     RopeConfig,
     YarnScaling,
     inverse_frequencies,
@@ -24,7 +26,14 @@ _CLASSES = {
     "mistral": "MistralForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
+    "granite": "GraniteForCausalLM",
+    "phi3": "Phi3ForCausalLM",
+    "olmo2": "Olmo2ForCausalLM",
+    "gemma2": "Gemma2ForCausalLM",
+    "gemma3": "Gemma3ForCausalLM",
 }
+_BIASED = ("llama", "qwen3", "granite", "olmo2")
+"""Classes with one flag for the biases of all four projections."""
 
 
 def hf_config(
@@ -54,12 +63,19 @@ def hf_config(
         "torch_dtype": "float16",
         **_positions(config, path),
     }
-    if architecture in ("llama", "qwen3"):
+    if architecture in _BIASED:
         entries["attention_bias"] = config.qkv_bias
-    if architecture == "llama":
+    if architecture in ("llama", "granite"):
         entries["mlp_bias"] = config.mlp_bias
-    if architecture == "mistral":
+    if architecture in ("mistral", "phi3"):
         entries["sliding_window"] = config.windows[0]
+    if architecture == "granite":
+        entries |= _granite(config)
+    if architecture == "phi3":
+        entries |= _phi3(config)
+    if architecture in ("gemma2", "gemma3"):
+        del entries["hidden_act"]
+        entries |= _gemma(config)
     if architecture in ("qwen2", "qwen3"):
         entries |= _qwen_windows(config)
     return entries
@@ -69,12 +85,12 @@ def _architecture(config: ModelConfig, path: Path) -> str:
     """The class that computes this model; GGUF calls Mistral's models Llama's."""
     windowed = any(window is not None for window in config.windows)
     name = "mistral" if config.architecture == "llama" and windowed else config.architecture
-    has_o_bias = config.qkv_bias and name in ("llama", "qwen3")
+    has_o_bias = config.qkv_bias and name in _BIASED
     expressible = (
         name in _CLASSES
         and config.o_bias == has_o_bias
         and not (config.qkv_bias and name == "mistral")
-        and not (config.mlp_bias and name != "llama")
+        and not (config.mlp_bias and name not in ("llama", "granite"))
     )
     if not expressible:
         raise ConfigError(
@@ -86,14 +102,54 @@ def _architecture(config: ModelConfig, path: Path) -> str:
 
 
 def _qwen_windows(config: ModelConfig) -> dict[str, Any]:
-    windows = {window for window in config.windows if window is not None}
+    entries = _layer_windows(config)
+    return {"use_sliding_window": entries["sliding_window"] is not None} | entries
+
+
+def _layer_windows(config: ModelConfig) -> dict[str, Any]:
     return {
-        "use_sliding_window": bool(windows),
-        "sliding_window": next(iter(windows), None),
+        "sliding_window": next((window for window in config.windows if window is not None), None),
         "layer_types": [
             "full_attention" if window is None else "sliding_attention" for window in config.windows
         ],
     }
+
+
+def _granite(config: ModelConfig) -> dict[str, Any]:
+    """ModelConfig has the residual multiplier in the others."""
+    return {
+        "embedding_multiplier": config.embedding_scale,
+        "attention_multiplier": config.attention_scale or config.head_dim**-0.5,
+        "residual_multiplier": 1.0,
+        "logits_scaling": 1 / config.logits_scale,
+    }
+
+
+def _phi3(config: ModelConfig) -> dict[str, Any]:
+    rope = rope_of(config)
+    share = (rope.width or config.head_dim) / config.head_dim
+    if int(config.head_dim * share) != (rope.width or config.head_dim):
+        share = math.nextafter(share, 1.0)  # readers round the product down
+    entries: dict[str, Any] = {"partial_rotary_factor": share, "pad_token_id": None}
+    if isinstance(rope.scaling, LongRopeScaling):
+        entries["original_max_position_embeddings"] = rope.scaling.original_max_positions
+    return entries
+
+
+def _gemma(config: ModelConfig) -> dict[str, Any]:
+    scale = config.attention_scale
+    entries = {
+        "hidden_activation": "gelu_pytorch_tanh",
+        "query_pre_attn_scalar": config.head_dim if scale is None else round(scale**-2),
+        "attn_logit_softcapping": config.attention_softcap,
+        "final_logit_softcapping": config.logits_softcap,
+        **_layer_windows(config),
+    }
+    if config.architecture == "gemma3":
+        entries["model_type"] = "gemma3_text"
+    if config.local_rope is not None:
+        entries["rope_local_base_freq"] = config.local_rope.theta
+    return entries
 
 
 def _positions(config: ModelConfig, path: Path) -> dict[str, Any]:
@@ -104,7 +160,8 @@ def _positions(config: ModelConfig, path: Path) -> dict[str, Any]:
         scaling = _llama3(config, scaling, path)
     match scaling:
         case LinearScaling(factor=factor):
-            length = round(length / factor)
+            if config.local_rope is None:  # Gemma 3 states the whole length
+                length = round(length / factor)
             entry = {"rope_type": "linear", "factor": factor}
         case DynamicScaling(factor=factor, original_max_positions=length):
             entry = {"rope_type": "dynamic", "factor": factor}
@@ -117,6 +174,13 @@ def _positions(config: ModelConfig, path: Path) -> dict[str, Any]:
                 "beta_fast": yarn.beta_fast,
                 "beta_slow": yarn.beta_slow,
                 "truncate": yarn.truncate,
+            }
+        case LongRopeScaling() as longrope:
+            entry = {
+                "rope_type": "longrope",
+                "short_factor": list(longrope.short_factors),
+                "long_factor": list(longrope.long_factors),
+                "attention_factor": longrope.attention_factor,
             }
         case Llama3Scaling() as llama3:
             entry = {

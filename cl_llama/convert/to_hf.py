@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cl_llama.checkpoints.adjusted import adjusted
 from cl_llama.convert.hf_config import hf_config
 from cl_llama.convert.values import Conversion, rotary_order
 from cl_llama.convert.whole_file import whole_folder
@@ -37,9 +38,10 @@ def write_hf_model(
     cannot hold, OSError where the files cannot be written.
     """
     entries = hf_config(config, source, bos_id, eos_ids)
+    shift = -1.0 if "hidden_activation" in entries else 0.0  # Gemma's classes add 1 to norms
     conversions = {
         name: Conversion(
-            tensor,
+            adjusted(tensor, shift=shift) if "norm" in part else tensor,
             "f16" if len(tensor.shape) == 2 else "f32",
             *rotary_order(config, part, "half"),
         )

@@ -29,7 +29,7 @@ from cl_llama.tokenizers.llama2c import (
     read_vocabulary,
 )
 from cl_llama.tokenizers.sentencepiece import SPACE, SentencePieceTokenizer
-from cl_llama.tokenizers.sentencepiece_proto import read_text_rules
+from cl_llama.tokenizers.sentencepiece_proto import read_kinds, read_text_rules
 from cl_llama.tokenizers.tiktoken import SPECIAL_NAMES, TiktokenTokenizer, read_ranks
 
 
@@ -83,16 +83,10 @@ def _gguf(tokenizer: Tokenizer, path: Path) -> Tokens:
 def _sentencepiece(tokenizer: SentencePieceTokenizer, data: bytes) -> Tokens:
     model = sentencepiece.SentencePieceProcessor(model_proto=data)
     ids = range(model.vocab_size())
-    kinds = (
-        (model.is_unknown, UNKNOWN),
-        (model.is_control, CONTROL),
-        (model.is_byte, BYTE),
-        (model.is_unused, UNUSED),
-    )
     return Tokens(
         model="llama",
         pieces=[model.id_to_piece(i) for i in ids],
-        types=[next((kind for test, kind in kinds if test(i)), NORMAL) for i in ids],
+        types=read_kinds(data),
         scores=[model.get_score(i) for i in ids],
         unknown_id=model.unk_id(),
         bos_id=tokenizer.bos_id,

@@ -21,8 +21,8 @@ from cl_llama.tokenizers.streaming import LeadingSpace, StreamDecoder
 MAX_TOKEN_ID = (1 << 22) - 1  # a damaged file may name any id; tables are made up to the highest
 
 # Where no file names them, the names that Llama-family models give these tokens.
-BOS_NAMES = ("<s>", "<|begin_of_text|>", "<|startoftext|>")
-EOS_NAMES = ("</s>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>")
+BOS_NAMES = ("<s>", "<|begin_of_text|>", "<|startoftext|>", "<bos>")
+EOS_NAMES = ("</s>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>", "<eos>")
 
 # Characters of several kinds, to see at once whether a vocabulary works at all.
 _PROBE = "a ▁é😀\n1"

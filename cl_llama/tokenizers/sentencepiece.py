@@ -8,7 +8,7 @@ from cl_llama.errors import TokenizerError
 from cl_llama.tokenizers.bytewise import BytewiseTokenizer
 from cl_llama.tokenizers.plaintext import valid_unicode
 from cl_llama.tokenizers.sentencepiece_proto import TextRules, read_text_rules
-from cl_llama.tokenizers.special import SpecialSplitter, TextEnds, end_ids
+from cl_llama.tokenizers.special import END_NAMES, SpecialSplitter, TextEnds, end_ids
 from cl_llama.tokenizers.streaming import LeadingSpace
 
 SPACE = "▁"
@@ -38,7 +38,12 @@ class SentencePieceTokenizer(BytewiseTokenizer):
                 "fetch the file again"
             ) from error
         self._model = model
-        control = {pieces[i]: i for i in range(len(pieces)) if model.is_control(i)}
+        control = {
+            piece: i
+            for i, piece in enumerate(pieces)
+            # Gemma's ends of turns are symbols that a user defines, not control tokens.
+            if model.is_control(i) or (piece in END_NAMES and ends is None)
+        }
         if ends is None:
             bos_id = model.bos_id() if model.bos_id() >= 0 else None
             eos_id = model.eos_id() if model.eos_id() >= 0 else None

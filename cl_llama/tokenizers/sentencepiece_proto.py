@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
-# ModelProto's fields, then those of TrainerSpec and NormalizerSpec.
-TRAINER_SPEC, NORMALIZER_SPEC = 2, 3
+# ModelProto's fields, then those of its parts.
+PIECE, TRAINER_SPEC, NORMALIZER_SPEC = 1, 2, 3
+PIECE_KIND, NORMAL = 3, 1
 UNK_SURFACE = 44
 ADD_DUMMY_PREFIX, REMOVE_EXTRA_WHITESPACES = 3, 4
 MODEL_TYPE, BYTE_FALLBACK = 3, 35
@@ -41,6 +42,16 @@ def read_text_rules(model: bytes) -> TextRules:
                 if inner in flags and isinstance(flag, int):
                     flags[inner] = bool(flag)
     return TextRules(flags[ADD_DUMMY_PREFIX], flags[REMOVE_EXTRA_WHITESPACES], unknown_surface)
+
+
+def read_kinds(model: bytes) -> list[int]:
+    """What each piece is, as the format numbers it. Raises `ValueError` if the file is cut off."""
+    kinds = []
+    for number, value in _fields(model):
+        if number == PIECE and isinstance(value, bytes):
+            kind = next((k for inner, k in _fields(value) if inner == PIECE_KIND), NORMAL)
+            kinds.append(kind if isinstance(kind, int) else NORMAL)
+    return kinds
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Models written as GGUF files: read back, they say what the original says."""
 
 import itertools
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -89,6 +91,36 @@ def test_what_gguf_has_no_place_for(tmp_path, name, problem):
     with pytest.raises(ConfigError, match=problem):
         convert_model(FIXTURES / name, tmp_path / "model.gguf")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ({"query_pre_attn_scalar": 64}, "no key for query_pre_attn_scalar"),
+        ({"attn_logit_softcapping": None}, "so must attn_logit_softcapping"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "only some layers"),
+    ],
+)
+def test_gemmas_that_gguf_has_no_place_for(tmp_path, keys, problem):
+    source = tmp_path / "model"
+    shutil.copytree(FIXTURES / "gemma2", source)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | keys))
+    with pytest.raises(ConfigError, match=problem):
+        convert_model(source, tmp_path / "model.gguf")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_quantised_parts_of_one_tensor(tmp_path):
+    """Phi-3's stacked matrices: rows of each are the blocks of the original's."""
+    target = tmp_path / "model.gguf"
+    convert_model(FIXTURES / "phi3", target, quantize="q8_0")
+    with open_checkpoint(FIXTURES / "phi3") as original, open_checkpoint(target) as converted:
+        found = converted.tensors["blk.1.attn_qkv.weight"]
+        whole = original.tensors["model.layers.1.self_attn.qkv_proj.weight"]
+        rows = whole.read_rows(0, whole.shape[0])
+        assert found.format == "q8_0"
+        np.testing.assert_array_equal(found.read_blocks(0, whole.shape[0]), quantise("q8_0", rows))
 
 
 @pytest.mark.parametrize("quantize", QUANTIZATIONS)

@@ -36,6 +36,11 @@ from tests.tokenizers.small_files import tiktoken_file
         "rope-linear",
         "rope-yarn",
         "smollm-tied-9-3",
+        "gemma2",
+        "gemma3",
+        "granite",
+        "olmo2",
+        "phi3",
     ],
 )
 def test_the_same_logits(tmp_path, name, through_gguf):

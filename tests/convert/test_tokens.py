@@ -12,6 +12,8 @@ from cl_llama.tokenizers import load_tokenizer
 from tests.tokenizers.conftest import REAL
 from tests.tokenizers.small_files import (
     bytelevel_json,
+    gemma_json,
+    gemma_model,
     llama2c_file,
     sentencepiece_model,
     spm_json,
@@ -24,6 +26,7 @@ TEXTS = [
     "the thé 日本語 ñ 12345 don't I'LL",
     " leading",
     "<s> and </s> <|end_of_text|> are plain text",
+    "<start_of_turn>user\nWhat  now?<end_of_turn>\n",
     "",
 ]
 LLAMA3_SPLIT = (
@@ -44,6 +47,8 @@ SMALL = {
     "tiktoken": tiktoken_file,
     "bytelevel": lambda: json.dumps(llama3_json()).encode(),
     "spm.json": lambda: json.dumps(spm_json()).encode(),
+    "gemma": gemma_model,
+    "gemma.json": lambda: json.dumps(gemma_json()).encode(),
 }
 
 
@@ -76,6 +81,20 @@ def test_the_same_tokens(tmp_path, shared_data, name):
             ids = before.encode(text, special=special)
             assert after.encode(text, special=special) == ids, text
             assert after.decode(ids) == before.decode(ids)
+
+
+@pytest.mark.parametrize("name", ["gemma", "gemma.json"])
+def test_gemmas_turns(tmp_path, name):
+    """A turn's end ends a text; the symbols around turns are tokens, and no space comes first."""
+    path = tmp_path / "tokenizer"
+    path.write_bytes(SMALL[name]())
+    for tokenizer in there_and_back(path, tmp_path):
+        ids = tokenizer.encode("<start_of_turn>a b<end_of_turn>", special=True)
+        pieces = [tokenizer.piece(i) for i in ids]
+        assert pieces[:2] == ["<bos>", "<start_of_turn>"] and pieces[-1] == "<end_of_turn>"
+        assert "".join(pieces[2:-1]) == "a▁b" and ids[-1] in tokenizer.eos_ids
+        assert tokenizer.piece(tokenizer.eos_id) == "<eos>" and tokenizer.adds_bos
+        assert tokenizer.decode(tokenizer.encode("a  é\n")) == "a  é\n"
 
 
 def test_an_unknown_way_to_split(tmp_path):

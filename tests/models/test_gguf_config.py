@@ -20,7 +20,13 @@ from cl_llama.errors import CheckpointError, ConfigError
 from cl_llama.llm import Llama
 from cl_llama.models.config import config_from_checkpoint
 from cl_llama.models.loading import load_model
-from cl_llama.models.rope import FactorScaling, LinearScaling, RopeConfig, YarnScaling
+from cl_llama.models.rope import (
+    FactorScaling,
+    LinearScaling,
+    LongRopeScaling,
+    RopeConfig,
+    YarnScaling,
+)
 from cl_llama.models.weights import map_tensors
 from cl_llama.opencl.runtime import Runtime
 from tests import reference
@@ -244,6 +250,65 @@ def test_rotary_scaling(tmp_path, changes, divisors, rope, length):
     config = configured(tmp_path, changes, tensors)
     assert config.rope == RopeConfig(10000.0, "adjacent", rope)
     assert config.max_seq_len == length
+
+
+def other(architecture: str) -> dict[str, Any]:
+    """The same sizes under another architecture's keys."""
+    entries = {key.replace("llama.", f"{architecture}."): value for key, value in LLAMA.items()}
+    return entries | {"general.architecture": architecture}
+
+
+def test_granite(tmp_path):
+    """Its multipliers, the residual stream's taken into the others."""
+    scales = {"embedding_scale": 12.0, "residual_scale": 0.5, "logit_scale": 8.0}
+    entries = {f"granite.{key}": value for key, value in scales.items()}
+    config = configured(tmp_path, other("granite") | entries, EMBEDDING)
+    assert (config.embedding_scale, config.logits_scale) == (24.0, 0.125)
+    assert config.norm_eps == pytest.approx(4e-5) and config.attention_scale is None
+    assert config.rope.pairing == "adjacent"
+
+
+def test_gemma2(tmp_path):
+    """Files say neither how scores are scaled nor which layers have windows."""
+    sizes = {"gemma2.block_count": 46, "gemma2.attention.key_length": 32}
+    sizes |= {"gemma2.attention.value_length": 32, "gemma2.rope.scaling.type": "none"}
+    config = configured(tmp_path, other("gemma2") | sizes, EMBEDDING)
+    assert config.attention_scale == 0.25 and config.head_dim == 32
+    assert config.windows == (4096, None) * 23
+    assert (config.attention_softcap, config.logits_softcap) == (50.0, 30.0)
+    assert (config.activation, config.embedding_scale, config.norm_shift) == ("gelu", 8.0, 0.0)
+
+
+def test_phi3(tmp_path):
+    """Heads that rotate in part, by one list of factors up to the original length."""
+    lists = {
+        f"rope_factors_{name}.weight": np.full(4, value, np.float32)
+        for name, value in (("short", 1.5), ("long", 3.0))
+    }
+    changes = {"phi3.rope.dimension_count": 8, "phi3.rope.scaling.attn_factor": 1.25}
+    config = configured(tmp_path, other("phi3") | changes, EMBEDDING | lists)
+    assert config.rope == RopeConfig(
+        10000.0, "half", LongRopeScaling((1.5,) * 4, (3.0,) * 4, 32, 1.25, 128), 8
+    )
+    assert config.max_seq_len == 128
+    del lists["rope_factors_short.weight"]
+    with pytest.raises(ConfigError, match=r"rope_factors_short\.weight is missing"):
+        configured(tmp_path, other("phi3") | changes, EMBEDDING | lists)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "message"),
+    [
+        ("gemma3", {}, "lacks gemma3.attention.sliding_window"),
+        ("gemma3", {"attn_logit_softcapping": 9.0}, "attn_logit_softcapping is 9.0; expected it"),
+        ("olmo2", {"logit_scale": 2.0}, "olmo2.logit_scale is 2.0; expected it to be absent"),
+        ("phi3", {"rope.dimension_count": 18}, "dimension_count is 18; expected an even number of"),
+    ],
+)
+def test_unsupported_values_of_others(tmp_path, architecture, changes, message):
+    entries = {f"{architecture}.{key}": value for key, value in changes.items()}
+    with pytest.raises(ConfigError, match=message):
+        configured(tmp_path, other(architecture) | entries, EMBEDDING)
 
 
 @pytest.mark.parametrize(

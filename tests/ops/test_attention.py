@@ -57,8 +57,8 @@ CASES = [
     Case(((1, 130), (1, 40)), H=5, G=1, K=256),
     Case(((1, 520),), H=16, G=16, K=8),
     # Limited scores, of every kernel.
-    Case(((40, 30), (1, 64), (3, 0)), K=32, scale=0.25, softcap=5.0),
-    Case(((9, 91), (1, 600)), H=4, G=1, window=33, K=80, softcap=3.0),
+    Case(((20, 30), (1, 64), (3, 0)), K=32, scale=0.25, softcap=5.0),
+    Case(((9, 91), (1, 200)), H=4, G=1, window=33, K=80, softcap=3.0),
 ]
 
 

@@ -191,6 +191,44 @@ def spm_json() -> dict:
     }
 
 
+def gemma_model() -> bytes:
+    """Gemma's arrangement: no space in front, turns between symbols that any text may hold."""
+    return sentencepiece_model(
+        pad_id=0,
+        eos_id=1,
+        bos_id=2,
+        unk_id=3,
+        eos_piece="<eos>",
+        bos_piece="<bos>",
+        add_dummy_prefix=False,
+        user_defined_symbols=["<start_of_turn>", "<end_of_turn>", "\n\n", "▁▁"],
+    )
+
+
+def gemma_json() -> dict:
+    """The same as transformers spells it."""
+    made = spm_json()
+    names = {"<unk>": "<unk>", "<s>": "<bos>", "</s>": "<eos>"}
+    vocab = {names.get(piece, piece): i for piece, i in made["model"]["vocab"].items()}
+    for piece in ("<start_of_turn>", "<end_of_turn>", "\n"):
+        vocab[piece] = len(vocab)
+    added = ("<unk>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>")
+    space = {"String": " "}
+    return made | {
+        "added_tokens": [added_token(vocab[name], name) for name in added],
+        "normalizer": {"type": "Replace", "pattern": space, "content": "▁"},
+        "pre_tokenizer": {
+            "type": "Split",
+            "pattern": space,
+            "behavior": "MergedWithPrevious",
+            "invert": False,
+        },
+        "post_processor": template("<bos>", 1),
+        "decoder": {"type": "Sequence", "decoders": made["decoder"]["decoders"][:3]},
+        "model": made["model"] | {"vocab": vocab},
+    }
+
+
 def bytelevel_gguf() -> dict:
     """The metadata of a GGUF file with the tokens of `bytelevel_json`, a tool's not special."""
     source = bytelevel_json()
