@@ -24,7 +24,7 @@ from cl_llama.errors import DeviceMemoryError, RequestError
 from cl_llama.models.config import config_from_checkpoint
 from cl_llama.models.decoder import Decoder
 from cl_llama.models.loading import load_model
-from cl_llama.models.memory import plan_memory
+from cl_llama.models.memory import blocks_scratch_bytes, plan_memory
 from cl_llama.models.quantization import formats_on_device, saved_bytes
 from cl_llama.models.weights import ModelTensors, map_tensors
 from cl_llama.opencl.devices import select_device
@@ -136,8 +136,9 @@ def load_subject(
     matrices = {tensor.name: tensor for tensor in tensors.matrices()}
     formats = formats_on_device(tensors, matrices, settings.quantize)
     saved = saved_bytes(formats, matrices)
+    scratch = blocks_scratch_bytes(formats, matrices, runtime, None, settings.precision)
     try:
-        plan_memory(config, runtime.device, positions, settings.kv_type, saved)
+        plan_memory(config, runtime.device, positions, settings.kv_type, saved, scratch)
     except DeviceMemoryError as error:
         problem = str(error).rsplit(";", 1)[0]
         raise DeviceMemoryError(

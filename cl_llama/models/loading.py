@@ -7,7 +7,7 @@ from cl_llama import ops
 from cl_llama.checkpoints import HostTensor
 from cl_llama.models.decoder import Decoder
 from cl_llama.models.mapping import MappedMatrices
-from cl_llama.models.memory import plan_memory
+from cl_llama.models.memory import blocks_scratch_bytes, plan_memory
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.models.quantization import formats_on_device, saved_bytes
 from cl_llama.models.rehearsal import assemble, kernels_of, make_decoder
@@ -57,7 +57,8 @@ def load_model(
     if precision is None:
         precision = "high" if set(formats.values()) == {"f16"} else "fast"
     saved = saved_bytes(formats, matrices)
-    memory = plan_memory(config, runtime.device, max_seq_len, kv_type, saved)
+    scratch = blocks_scratch_bytes(formats, matrices, runtime, family, precision)
+    memory = plan_memory(config, runtime.device, max_seq_len, kv_type, saved, scratch)
     if config.rope is not None:
         config = replace(config, rope=config.rope.for_length(memory.num_blocks * ops.BLOCK))
     loaded = 0

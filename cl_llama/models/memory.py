@@ -1,14 +1,17 @@
 """Plans a model's memory before anything is uploaded: weights, cache and scratch space."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cl_llama import ops
+from cl_llama.blocks import FORMATS
+from cl_llama.checkpoints import HostTensor
 from cl_llama.errors import DeviceMemoryError, RequestError
 from cl_llama.models.batch import LOGITS_ROWS, STEP_TOKENS
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.opencl.devices import DeviceInfo
 from cl_llama.opencl.host_memory import available_host_memory_bytes
-from cl_llama.opencl.runtime import family_of
+from cl_llama.opencl.runtime import Family, Runtime, family_of
 
 _SHARE = 0.95
 """Of the memory there is, what a model may take; drivers and the system need some, too."""
@@ -41,11 +44,13 @@ def plan_memory(
     max_seq_len: int | None,
     kv_type: ops.KVType = "f16",
     saved_bytes: int = 0,
+    blocks_scratch_bytes: int = 0,
 ) -> MemoryPlan:
     """How much of the device a model takes with a cache for one sequence of `max_seq_len`.
 
     None is the model's own length, shortened to what fits. kv_type: what the cache holds.
-    saved_bytes: what the matrices take less than in f16.
+    saved_bytes: what the matrices take less than in f16. blocks_scratch_bytes: what products with
+    those in blocks take of scratch space beside it.
 
     Raises:
         DeviceMemoryError: it does not fit; says how much is missing and which length would fit.
@@ -55,6 +60,7 @@ def plan_memory(
         raise RequestError(f"max_seq_len must be at least 1, got {max_seq_len}")
     weights = weight_bytes(config) - saved_bytes
     scratch = scratch_bytes(config, device.compute_units if family_of(device) == "cpu" else 0)
+    scratch += blocks_scratch_bytes
     layer_block = ops.cache_bytes(config.n_kv_heads, config.head_dim, kv_type)
     block_bytes = 2 * config.n_layers * layer_block
     available = device.global_mem_bytes
@@ -109,6 +115,20 @@ def scratch_bytes(config: ModelConfig, compute_units: int) -> int:
     logits = LOGITS_ROWS * config.vocab_size
     products = ops.matmul_scratch_bytes(compute_units, STEP_TOKENS, max(D, F, q), F)
     return 4 * (activations + logits) + products
+
+
+def blocks_scratch_bytes(
+    formats: Mapping[str, str],
+    matrices: Mapping[str, HostTensor],
+    runtime: Runtime,
+    family: Family | None,
+    precision: ops.Precision | None,
+) -> int:
+    """What a step takes of scratch space because of matrices in blocks; precision None: "fast"."""
+    shapes = [matrix.shape for name, matrix in matrices.items() if formats[name] in FORMATS]
+    return ops.blocks_scratch_bytes(
+        runtime, family or runtime.family, precision or "fast", STEP_TOKENS, shapes
+    )
 
 
 def _gib(nbytes: int) -> str:

@@ -1,6 +1,6 @@
 """Which kernels a model needs, found out by running it where nothing is computed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -110,8 +110,8 @@ def kernels_of(
 ) -> list[Program]:
     """The programs that prompts, decoding and its usual choices of a token ask for.
 
-    No tensor is read; one layer stands for all. `formats` are the matrices' by the tensors' names;
-    None: all are f16. A format that only other layers have is built for when it is first met.
+    No tensor is read; of layers whose matrices have the same formats one stands for all. `formats`
+    are the matrices' by the tensors' names; None: all are f16.
     """
     if (family or runtime.family) == "portable":
         default_reduction(runtime)  # looks at results, which a rehearsal has none of
@@ -128,10 +128,11 @@ def kernels_of(
     def vector(tensor: HostTensor) -> DeviceArray:
         return stage.empty(tensor.shape, np.float32)
 
-    weights = assemble(tensors.with_one_layer(), matrix, vector)
+    layers = distinct_layers(tensors, formats)
+    weights = assemble(tensors.with_layers(layers), matrix, vector)
     blocks = ops.ceil_div(STEP_TOKENS, ops.BLOCK)
     model = make_decoder(
-        replace(config, n_layers=1, windows=config.windows[:1]),
+        replace(config, n_layers=len(layers), windows=tuple(config.windows[i] for i in layers)),
         weights,
         stage,
         MemoryPlan(0, 0, 0, blocks, kv_type),
@@ -144,3 +145,14 @@ def kernels_of(
         logits.argmax()
         logits.top_k(min(ops.MAX_TOP_K, config.vocab_size))
     return list(stage.programs)
+
+
+def distinct_layers(tensors: ModelTensors, formats: Mapping[str, str] | None) -> list[int]:
+    """The first layer, and each whose matrices' formats no earlier one has, part by part."""
+    found: dict[tuple[str | None, ...], int] = {}
+    for i, layer in enumerate(tensors.layers):
+        parts: Iterable[HostTensor | None] = vars(layer).values()
+        names = [None if part is None else part.name for part in parts]
+        key = tuple(None if formats is None or n is None else formats.get(n) for n in names)
+        found.setdefault(key, i)
+    return list(found.values())

@@ -5,7 +5,7 @@ K head width, F feed-forward width, V vocabulary.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Literal, Self, TypeAlias
 
@@ -155,9 +155,9 @@ class LlamaTensors:
     output: HostTensor
     """[V, D]; the same object as `embedding` where they are tied."""
 
-    def with_one_layer(self) -> Self:
-        """The first layer stands for all."""
-        return replace(self, layers=self.layers[:1])
+    def with_layers(self, numbers: Iterable[int]) -> Self:
+        """Only these layers, which stand for all."""
+        return replace(self, layers=tuple(self.layers[i] for i in numbers))
 
     def matrices(self) -> Iterator[HostTensor]:
         """Every matrix [out, in]; tied ones once."""

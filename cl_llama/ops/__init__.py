@@ -28,6 +28,7 @@ from cl_llama.ops.feed_forward import GatedNetwork, add_norm, feed_forward
 from cl_llama.ops.mapped_weight import ALIGNMENT, RowsInPlace, map_rows
 from cl_llama.ops.matmul import (
     Precision,
+    blocks_scratch_bytes,
     matmul,
     matmul_each,
     norm_matmul_each,
@@ -63,6 +64,7 @@ __all__ = [
     "argmax",
     "as_f16",
     "attention",
+    "blocks_scratch_bytes",
     "cache_bytes",
     "cache_from_numpy",
     "ceil_div",

@@ -1,6 +1,6 @@
 """Products with weight matrices: shapes are checked and the way of computing is chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,12 @@ from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.opencl.tuning import Parameter, value
 from cl_llama.ops import matmul_amx
 from cl_llama.ops.elementwise import rmsnorm
-from cl_llama.ops.matmul_blocks_cpu import BLOCK_ROWS, BlocksCpu, GemmBlocksCpu
+from cl_llama.ops.matmul_blocks_cpu import (
+    BLOCK_ROWS,
+    BlocksCpu,
+    GemmBlocksCpu,
+    packed_columns_bytes,
+)
 from cl_llama.ops.matmul_cpu import (
     MATRICES,
     MOST_FEW_ROWS,
@@ -21,7 +26,7 @@ from cl_llama.ops.matmul_cpu import (
     GemvCpu,
     Norm,
 )
-from cl_llama.ops.matmul_decoded import Decoded
+from cl_llama.ops.matmul_decoded import Decoded, decoded_bytes
 from cl_llama.ops.matmul_dpas import GemmDpas
 from cl_llama.ops.matmul_lanes_cpu import MOST_LANES_ROWS, LanesCpu
 from cl_llama.ops.matmul_method import ACCUMULATE, BIAS, Method, Product
@@ -250,3 +255,19 @@ def choose(
     if unit is None:
         return Gemm()
     return unit if format == "f16" else Decoded(unit)
+
+
+def blocks_scratch_bytes(
+    runtime: Runtime,
+    family: Family,
+    precision: Precision,
+    T: int,
+    shapes: Iterable[tuple[int, ...]],
+) -> int:
+    """Bytes that products of T rows with matrices [N, D] in blocks take beside others' scratch."""
+    method = choose(runtime, family, precision, T, format="q8_0")
+    if isinstance(method, Decoded):
+        return max((decoded_bytes(N, D) for N, D in shapes), default=0)
+    if isinstance(method, GemmBlocksCpu):
+        return max((packed_columns_bytes(T, D) for _, D in shapes), default=0)
+    return 0

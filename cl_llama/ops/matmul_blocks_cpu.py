@@ -1,5 +1,6 @@
 """Products with quantised weight matrices on the host's cores."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,9 +75,7 @@ class GemmBlocksCpu(Method):
 
     def prepare(self, x_TD: DeviceArray) -> DeviceArray:
         """Records of 32 columns, uint32 [ceil(D / 128), T, 4, 20]."""
-        T, D = x_TD.shape
-        shape = (ceil_div(D, 32 * _GROUP), T, _GROUP, 20)
-        packed = x_TD.runtime.scratch("packed_columns", shape, np.uint32)
+        packed = x_TD.runtime.scratch("packed_columns", _packed_shape(*x_TD.shape), np.uint32)
         _pack(x_TD, packed, None, GROUP=_GROUP, LARGEST=4095)
         return packed
 
@@ -100,6 +99,15 @@ class GemmBlocksCpu(Method):
         )
         items = (ceil_div(N, LANES * _GEMM_GROUPS), ceil_div(T, _GEMM_TOKENS))
         x.runtime.launch(kernel, items, (1, 1), *arguments(x, segment, product), *sizes, flags)
+
+
+def packed_columns_bytes(T: int, D: int) -> int:
+    """What `GemmBlocksCpu` takes of scratch space for activations [T, D]."""
+    return 4 * math.prod(_packed_shape(T, D))
+
+
+def _packed_shape(T: int, D: int) -> tuple[int, ...]:
+    return (ceil_div(D, 32 * _GROUP), T, _GROUP, 20)
 
 
 def pack_columns(x_TD: DeviceArray, levels: int, norm: Norm | None = None) -> DeviceArray:

@@ -14,6 +14,15 @@ DECODED_BYTES = 64 << 20
 """Scratch space for halves; a larger matrix takes its turn in pieces."""
 
 
+def decoded_bytes(N: int, D: int) -> int:
+    """What a matrix [N, D] takes of it."""
+    return 2 * D * min(N, _rows_at_once(D))
+
+
+def _rows_at_once(D: int) -> int:
+    return max(1, DECODED_BYTES // (2 * D))
+
+
 @dataclass(frozen=True)
 class Decoded(Method):
     """Many rows of activations: blocks become halves, rounded, that meet all of them.
@@ -49,7 +58,7 @@ def _decode(runtime: Runtime, segment: Segment, product: Product, D: int) -> Ite
     """The rows as halves in scratch space, each piece until the next is asked for."""
     defines = block_defines(product.weight, segment)
     kernel = runtime.kernel("decode_blocks.cl", "decode_blocks", "bllbu", **defines)
-    most = max(1, DECODED_BYTES // (2 * D))
+    most = _rows_at_once(D)
     for row in range(0, segment.rows, most):
         rows = min(most, segment.rows - row)
         decoded = runtime.scratch("decoded", (rows, D), np.float16)

@@ -9,6 +9,7 @@ from cl_llama.convert.model import convert_model
 from cl_llama.models.config import config_from_checkpoint
 from cl_llama.models.loading import load_model
 from cl_llama.models.quantization import QUANTIZATIONS
+from cl_llama.models.rehearsal import kernels_of
 from cl_llama.models.weights import map_tensors
 from cl_llama.opencl.runtime import Runtime
 from tests import reference
@@ -49,6 +50,14 @@ def device_logits(path, runtime, **options):
     return np.concatenate(rows)
 
 
+def rehearsed_programs(path, runtime, precision):
+    with open_checkpoint(path) as checkpoint:
+        config = config_from_checkpoint(checkpoint)
+        tensors = map_tensors(config, checkpoint)
+        formats = {tensor.name: tensor.format for tensor in tensors.matrices()}
+        return set(kernels_of(config, tensors, runtime, None, precision, formats=formats))
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format(device_infos, tmp_path, form):
     """On one device; tests of single products run on all of them."""
@@ -58,9 +67,12 @@ def test_every_format(device_infos, tmp_path, form):
     path = tmp_path / "model.gguf"
     write_block_model(path, form)
     expected = expected_logits(path)
+    rehearsed = set()
     for precision, limit in LIMITS.items():
         found = device_logits(path, runtime, precision=precision)
         assert reference.relative_rms(found, expected) <= limit, precision
+        rehearsed |= rehearsed_programs(path, runtime, precision)
+    assert set(runtime._programs) <= rehearsed
     runtime.close()
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +12,18 @@ from cl_llama import ops
 from cl_llama.checkpoints import open_checkpoint
 from cl_llama.errors import DeviceMemoryError, RequestError
 from cl_llama.models import memory
+from cl_llama.models.batch import STEP_TOKENS
 from cl_llama.models.config import config_from_checkpoint
-from cl_llama.models.memory import plan_memory, scratch_bytes, weight_bytes
+from cl_llama.models.memory import (
+    blocks_scratch_bytes,
+    plan_memory,
+    scratch_bytes,
+    weight_bytes,
+)
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.models.rope import RopeConfig
 from cl_llama.opencl.devices import DeviceInfo
-from cl_llama.opencl.runtime import Runtime
+from cl_llama.opencl.runtime import Family, Runtime
 from tests import reference
 from tests.models import fixture_models
 from tests.models.fixture_models import slice_of
@@ -107,6 +114,29 @@ def test_a_cache_in_q8_0_holds_more() -> None:
     plan = plan_memory(CONFIG, gpu_with_blocks(17), None, "q8_0")
     assert plan.cache_bytes_per_block == BLOCK_BYTES * 34 // 64
     assert plan.num_blocks == 17 * 64 // 34
+
+
+def test_scratch_of_matrices_in_blocks(device: DeviceInfo) -> None:
+    """Halves that matrix units take, 64 MiB or the largest matrix; records of 13 bits on CPUs."""
+    shapes = {"a": (32000, 2048), "b": (5632, 2048), "c": (64000, 2048)}
+    matrices = {name: SimpleNamespace(shape=shape) for name, shape in shapes.items()}
+    formats = {"a": "q8_0", "b": "q4_0", "c": "f16"}
+    runtime = Runtime(device, matrix_units=False)
+
+    def scratch(formats: dict[str, str], family: Family, precision: ops.Precision | None) -> int:
+        return blocks_scratch_bytes(formats, matrices, runtime, family, precision)
+
+    assert scratch(formats, "portable", None) == 0
+    assert scratch(formats, "cpu", None) == STEP_TOKENS * 2048 // 32 * 80
+    assert scratch(formats, "cpu", "high") == 0
+    runtime.matrix_unit = "mma"
+    assert scratch(formats, "portable", None) == 64 << 20
+    assert scratch(formats | {"a": "f16"}, "portable", "fast") == 5632 * 2048 * 2
+    assert scratch(formats, "portable", "high") == 0
+    assert scratch(dict.fromkeys(formats, "f16"), "portable", "fast") == 0
+    plan = plan_memory(CONFIG, gpu(8 << 30), None, blocks_scratch_bytes=64 << 20)
+    assert plan.scratch_bytes == scratch_bytes(CONFIG, 0) + (64 << 20)
+    runtime.close()
 
 
 def test_own_length_is_cut_to_what_fits() -> None:

@@ -1,6 +1,7 @@
 """The kernels that a model will need are known, and built, before it runs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,26 @@ import pytest
 from cl_llama.checkpoints import open_checkpoint
 from cl_llama.models.batch import Batch
 from cl_llama.models.config import config_from_checkpoint
-from cl_llama.models.rehearsal import kernels_of
+from cl_llama.models.quantization import choose_formats
+from cl_llama.models.rehearsal import distinct_layers, kernels_of
 from cl_llama.models.weights import map_tensors
 from cl_llama.opencl import prebuild, programs
 from cl_llama.opencl.devices import DeviceInfo
 from cl_llama.opencl.prebuild import Program, building_kernels
 from cl_llama.opencl.runtime import Family, Runtime
+from tests.checkpoints.checkpoint_files import llama2c_bytes, meta_tensors
 from tests.models import fixture_models
 from tests.models.fixture_models import FIXTURES, slice_of
+
+BLOCK_CONFIG = {
+    "dim": 256,
+    "hidden_dim": 288,
+    "n_layers": 3,
+    "n_heads": 4,
+    "n_kv_heads": 2,
+    "vocab_size": 90,
+    "max_seq_len": 64,
+}
 
 
 def expected_programs(name: str, runtime: Runtime, family: Family | None = None) -> list[Program]:
@@ -37,6 +50,27 @@ def test_it_asks_for_what_the_model_asks_for(device: DeviceInfo, family: Family,
         logits.argmax()
         logits.top_k(5)
     assert set(runtime._programs) <= set(expected)
+    runtime.close()
+
+
+def test_layers_of_other_formats_are_rehearsed(device: DeviceInfo, tmp_path: Path) -> None:
+    """q4_k gives the value and down matrices of some layers q6_k, or q8_0 where rows are odd."""
+    path = tmp_path / "model.bin"
+    path.write_bytes(llama2c_bytes(meta_tensors(BLOCK_CONFIG), config=BLOCK_CONFIG))
+    runtime = Runtime(device)
+    with open_checkpoint(path) as checkpoint:
+        config = config_from_checkpoint(checkpoint)
+        tensors = map_tensors(config, checkpoint)
+        formats = choose_formats(tensors, "q4_k")
+        assert distinct_layers(tensors, formats) == [0, 2]
+        assert distinct_layers(tensors, None) == [0]
+        options = (runtime, None, "fast", "q8_0", formats)
+        found = set(kernels_of(config, tensors, *options))
+        one = replace(config, n_layers=1, windows=config.windows[:1])
+        for i in range(config.n_layers):
+            assert set(kernels_of(one, tensors.with_layers([i]), *options)) <= found
+    asked = {dict(defines).get("FORMAT") for _, defines in found}
+    assert asked == {None, "Q4_K", "Q5_0", "Q6_K", "Q8_0"}
     runtime.close()
 
 
