@@ -7,14 +7,13 @@ from cl_llama.blocks import FORMATS
 from cl_llama.checkpoints import open_checkpoint
 from cl_llama.convert.model import convert_model
 from cl_llama.models.config import config_from_checkpoint
-from cl_llama.models.loading import load_model
 from cl_llama.models.quantization import QUANTIZATIONS
 from cl_llama.models.rehearsal import kernels_of
 from cl_llama.models.weights import map_tensors
 from cl_llama.opencl.runtime import Runtime
 from tests import reference
 from tests.checkpoints.checkpoint_files import int8_groups, llama2c_bytes, meta_tensors
-from tests.models.fixture_models import forward, slice_of
+from tests.models.block_models import LIMITS, device_logits, expected_logits
 from tools.make_block_models import write_block_model
 
 CONFIG = {
@@ -26,28 +25,6 @@ CONFIG = {
     "vocab_size": 90,
     "max_seq_len": 64,
 }
-IDS = np.array([1, 17, 5, 9, 2, 44, 30, 8, 8, 21, 89], np.int32)
-
-# A key or value that the device rounds to the other float16 than the reference moves the logits of
-# so small a model by up to 1.3e-4 (of 24 tries; 5e-5 is what models of real width keep to).
-LIMITS = {"high": 2e-4, "fast": 1e-2}
-
-
-def expected_logits(path):
-    with open_checkpoint(path) as checkpoint:
-        config = config_from_checkpoint(checkpoint)
-        return reference.llama_logits(config, reference.load_weights(config, checkpoint), IDS)
-
-
-def device_logits(path, runtime, **options):
-    """Of a prompt in one go, then of its last token alone."""
-    with open_checkpoint(path) as checkpoint:
-        config = config_from_checkpoint(checkpoint)
-        model = load_model(config, map_tensors(config, checkpoint), runtime, **options)
-    table = np.arange(model.num_blocks, dtype=np.int32)
-    rows = [forward(model, slice_of(IDS[:-1], 0, table, "all"))]
-    rows.append(forward(model, slice_of(IDS[-1:], len(IDS) - 1, table, "all")))
-    return np.concatenate(rows)
 
 
 def rehearsed_programs(path, runtime, precision):
