@@ -4,6 +4,8 @@ Prints nothing; an assertion fails where ids differ.
 """
 
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
@@ -15,9 +17,21 @@ from cl_llama.models.weights import map_tensors
 from cl_llama.opencl.devices import select_device
 from cl_llama.opencl.runtime import Runtime
 from tests import reference
+from tests.checkpoints.checkpoint_files import llama2c_bytes, meta_tensors
 from tests.models import fixture_models
 from tests.models.fixture_models import slice_of
 
+SMALL = {
+    "dim": 80,
+    "hidden_dim": 48,
+    "n_layers": 1,
+    "n_heads": 2,
+    "n_kv_heads": 1,
+    "vocab_size": 20,
+    "max_seq_len": 64,
+}
+"""Heads of 40 elements: a scale for 32 of them, and one for eight."""
+PROMPT, DECODED = 5, 3
 NAME, TOKENS = "llama3-gqa", 6
 BOS, STEPS = 1, 10
 
@@ -25,6 +39,7 @@ BOS, STEPS = 1, 10
 def main() -> None:
     runtime = Runtime(select_device("oclgrind"))
     check_prompt(runtime)
+    check_quantised_cache(runtime)
     if len(sys.argv) > 1:
         check_story(runtime, sys.argv[1])
 
@@ -38,6 +53,30 @@ def check_prompt(runtime: Runtime) -> None:
     error = reference.relative_rms(logits, known.logits[:TOKENS])
     assert error < 5e-5, f"{NAME}: relative RMS error {error:.1e}"
     np.testing.assert_array_equal(np.argmax(logits, axis=1), known.best_ids[:TOKENS])
+
+
+def check_quantised_cache(runtime: Runtime) -> None:
+    """A prompt, then tokens one by one, from a cache in Q8_0 whose blocks lie in reverse."""
+    tensors = meta_tensors(SMALL)
+    for values in tensors.values():
+        values *= 0.1
+    ids = np.random.default_rng(0).integers(0, SMALL["vocab_size"], PROMPT + DECODED)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.bin"
+        path.write_bytes(llama2c_bytes(tensors, config=SMALL))
+        with open_checkpoint(path) as checkpoint:
+            config = config_from_checkpoint(checkpoint)
+            weights = reference.load_weights(config, checkpoint)
+            expected = reference.llama_logits(config, weights, ids, kept=reference.q8_0)
+            table = np.array([1, 0], np.int32)
+            for family in ("portable", "cpu"):
+                options = {"family": family, "kv_type": "q8_0"}
+                model = load_model(config, map_tensors(config, checkpoint), runtime, **options)
+                rows = [fixture_models.forward(model, slice_of(ids[:PROMPT], 0, table, "all"))]
+                for i in range(PROMPT, len(ids)):
+                    rows.append(fixture_models.forward(model, slice_of(ids[i : i + 1], i, table)))
+                error = reference.relative_rms(np.concatenate(rows), expected)
+                assert error < 2e-4, f"{family}: relative RMS error {error:.1e}"
 
 
 def check_story(runtime: Runtime, path: str) -> None:
