@@ -29,7 +29,7 @@ from tools import make_random_model
 
 CONVERTED = {
     *("f32-saved", "gpt2", "granite", "llama32-tied", "meta-llama31", "qwen25-tied"),
-    "smollm-tied-9-3",
+    *("gemma2", "smollm-tied-9-3"),
 }
 """The fixtures in other formats than float16."""
 
