@@ -87,6 +87,7 @@ class Llama:
     ) -> Self:
         """Load a model from a path or by its Hugging Face name; None: the one that comes along.
 
+        A name is "owner/model", or for a GGUF file "owner/model:Q4_K_M", "owner/model/FILE.gguf".
         device: an index of `list_devices()`, a part of a device's name, or None for the best one.
         tokenizer_path: a tokenizer's file or folder, where it does not lie beside the model.
         param_path: stands in for the model's config.json or params.json. chat_template: a file, a
