@@ -70,8 +70,12 @@ class GgufVocabulary:
         bos_id = self.token_id("bos_token_id", bos_id)
         eos_id = self.token_id("eos_token_id", eos_id)
         turns = (self.token_id("eot_token_id"), self.token_id("eom_token_id"))
-        control = {self.pieces[i]: i for i, kind in enumerate(self.types or ()) if kind == CONTROL}
-        found = (eos_id, *turns, *end_ids(None, control))
+        symbols = {
+            self.pieces[i]: i
+            for i, kind in enumerate(self.types or ())
+            if kind in (CONTROL, USER_DEFINED)
+        }
+        found = (eos_id, *turns, *end_ids(None, symbols))
         ids = tuple(dict.fromkeys(i for i in found if i is not None))
         return TextEnds(bos_id, ids, self.flag("add_bos_token", adds_bos))
 

@@ -1,6 +1,7 @@
 """Vocabularies written into GGUF files: read back, they cut texts into the same tokens."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,16 @@ def test_gemmas_turns(tmp_path, name):
         assert "".join(pieces[2:-1]) == "a▁b" and ids[-1] in tokenizer.eos_ids
         assert tokenizer.piece(tokenizer.eos_id) == "<eos>" and tokenizer.adds_bos
         assert tokenizer.decode(tokenizer.encode("a  é\n")) == "a  é\n"
+
+
+def test_a_turns_end_that_no_key_names(tmp_path):
+    path, target = tmp_path / "tokenizer", tmp_path / "vocabulary.gguf"
+    path.write_bytes(gemma_model())
+    tokens = replace(read_tokens(load_tokenizer(path), path), end_ids=(1,))
+    with target.open("wb") as file:
+        write_gguf(file, tokens.metadata(len(tokens.pieces)), [])
+    ends = [tokens.pieces[i] for i in load_tokenizer(target).eos_ids]
+    assert ends == ["<eos>", "<end_of_turn>"]
 
 
 def test_an_unknown_way_to_split(tmp_path):
