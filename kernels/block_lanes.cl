@@ -211,18 +211,19 @@ __attribute__((always_inline)) inline void decode_part(__global const uchar *blo
     ONE_MORE_BIT(3, part, 4)
 #endif
 #elif FORMAT == Q6_K
-    // Eight pairs of numbers in three words: two and a part of a third in each.
+    // Sixteen numbers in three words: a byte has one, and two bits of another.
 #pragma unroll
     for (uint i = 0; i < 16; i += 8) {
         uint16 u = WORD(part * 6 + i / 8 * 3), v = WORD(part * 6 + i / 8 * 3 + 1), w = WORD(part * 6 + i / 8 * 3 + 2);
         q[i] = u & 0x3F003Fu;
-        q[i + 1] = u >> 6 & 0x3F003Fu;
+        q[i + 1] = u >> 8 & 0x3F003Fu;
         q[i + 2] = v & 0x3F003Fu;
-        q[i + 3] = v >> 6 & 0x3F003Fu;
+        q[i + 3] = v >> 8 & 0x3F003Fu;
         q[i + 4] = w & 0x3F003Fu;
-        q[i + 5] = w >> 6 & 0x3F003Fu;
-        q[i + 6] = (u >> 12 & 0xF000Fu) | (w >> 8 & 0x300030u);
-        q[i + 7] = (v >> 12 & 0xF000Fu) | (w >> 10 & 0x300030u);
+        q[i + 5] = w >> 8 & 0x3F003Fu;
+        u = (u >> 6 & 0x03030303u) | (v >> 4 & 0x0C0C0C0Cu) | (w >> 2 & 0x30303030u);
+        q[i + 6] = u & 0x3F003Fu;
+        q[i + 7] = u >> 8 & 0x3F003Fu;
     }
     uint16 scales = WORD(48 + part / 2);
     float16 d = LAST_HALF(0);

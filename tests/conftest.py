@@ -143,6 +143,15 @@ def amx_runtime(device: DeviceInfo) -> Runtime:
     return _open(device.index, True)
 
 
+@pytest.fixture(scope="session")
+def vnni_runtime(device: DeviceInfo) -> Runtime:
+    """The same with AVX-512 VNNI."""
+    found = examine("vnni", device)
+    if found.state != "works":
+        pytest.skip(f"no VNNI: {found.reason}")
+    return _open(device.index, True)
+
+
 @pytest.fixture(params=["portable", "cpu"])
 def family(request: pytest.FixtureRequest, device: DeviceInfo) -> Family:
     """The kernel family under test; the CPU family runs on CPU devices and simulators only."""

@@ -26,13 +26,14 @@ def main() -> None:
             continue
         try:
             runtime = Runtime(device, matrix_units=matrix_units)
-            if matrix_units and runtime.matrix_unit is None:
+            if matrix_units and runtime.matrix_unit is None and not runtime.vnni:
                 continue
             outcomes = list(self_check(runtime))
         except ClLlamaError as error:
             runs.append({"unit": None, "operations": 0, "failures": [("open", str(error))]})
             break
         failures = [(o.operation, o.failure) for o in outcomes if o.failure]
-        unit, operations = runtime.matrix_unit, len(outcomes)
+        unit = runtime.matrix_unit or ("vnni" if runtime.vnni else None)
+        operations = len(outcomes)
         runs.append({"unit": unit, "operations": operations, "failures": failures})
     print(json.dumps(runs))

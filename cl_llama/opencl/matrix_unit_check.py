@@ -10,7 +10,7 @@ from typing import cast
 
 from cl_llama.errors import ClLlamaError
 from cl_llama.opencl.devices import select_device
-from cl_llama.opencl.matrix_units import UNITS, MatrixUnit
+from cl_llama.opencl.matrix_units import UNITS, UnitName
 from cl_llama.opencl.runtime import Runtime
 
 
@@ -21,10 +21,10 @@ def main() -> None:
         import resource  # not on Windows
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core files of failed checks
-    print(json.dumps(failure(cast(MatrixUnit, name), int(index), label)))
+    print(json.dumps(failure(cast(UnitName, name), int(index), label)))
 
 
-def failure(name: MatrixUnit, index: int, label: str) -> str:
+def failure(name: UnitName, index: int, label: str) -> str:
     """What is wrong with a unit on a device, empty if nothing is. May end the process."""
     try:
         device = select_device(index)

@@ -14,10 +14,10 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from cl_llama.errors import DeviceError
-from cl_llama.opencl import amx, intel, nvidia
+from cl_llama.opencl import amx, intel, nvidia, vnni
 from cl_llama.opencl.cache import private_folder, write_file
 from cl_llama.opencl.child import ChildError, ChildTimeoutError, ask_child
 from cl_llama.opencl.devices import DeviceInfo
@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 MatrixUnit = Literal["amx", "mma", "dpas"]
 """Intel AMX; NVIDIA's tensor cores; XMX, the matrix engines of Intel's GPUs."""
+
+UnitName = MatrixUnit | Literal["vnni"]
+"""A matrix unit; or AVX-512 VNNI, products of bytes, which is used beside one."""
 
 SWITCH = "CL_LLAMA_MATRIX_UNITS"
 
@@ -56,10 +59,13 @@ class Unit:
     check_files: tuple[str, ...]
 
 
-UNITS: dict[MatrixUnit, Unit] = {
+UNITS: dict[UnitName, Unit] = {
     "amx": Unit(amx.absence, amx.permission, amx.check, ("check_amx.cl",)),
     "mma": Unit(nvidia.absence, lambda: None, nvidia.check, ("matmul_mma.cl", "attention_mma.cl")),
     "dpas": Unit(intel.absence, lambda: None, intel.check, ("matmul_dpas.cl",)),
+    "vnni": Unit(
+        vnni.absence, lambda: None, vnni.check, ("matmul_dots_cpu.cl", "pack_bytes_cpu.cl")
+    ),
 }
 
 
@@ -67,7 +73,7 @@ UNITS: dict[MatrixUnit, Unit] = {
 class Finding:
     """What is known of a matrix unit on a device: absent, failed or works, and why."""
 
-    unit: MatrixUnit
+    unit: UnitName
     state: Literal["absent", "failed", "works"]
     reason: str = ""
 
@@ -92,15 +98,32 @@ def find_matrix_unit(device: DeviceInfo) -> MatrixUnit | None:
     """
     if switched_off():
         return None
-    for name in UNITS:
-        finding = examine(name, device)
-        if finding.state == "works":
-            return name
-        logger.debug("%s: %s is %s: %s", device.label, name, finding.state, finding.reason)
+    for name in get_args(MatrixUnit):
+        if _works(name, device):
+            unit: MatrixUnit = name
+            return unit
     return None
 
 
-def examine(name: MatrixUnit, device: DeviceInfo, *, again: bool = False) -> Finding:
+def has_vnni(device: DeviceInfo) -> bool:
+    """Whether kernels may use AVX-512 VNNI on a device.
+
+    Raises:
+        DeviceError: the environment's switch has a value that means nothing.
+    """
+    return not switched_off() and _works("vnni", device)
+
+
+def _works(name: UnitName, device: DeviceInfo) -> bool:
+    if name not in UNITS:
+        return False
+    finding = examine(name, device)
+    if finding.state != "works":
+        logger.debug("%s: %s is %s: %s", device.label, name, finding.state, finding.reason)
+    return finding.state == "works"
+
+
+def examine(name: UnitName, device: DeviceInfo, *, again: bool = False) -> Finding:
     """What is known of a unit, from the cache or, at first and `again`, from a child process."""
     unit = UNITS[name]
     reason = unit.absence(device)
@@ -122,17 +145,17 @@ def examine(name: MatrixUnit, device: DeviceInfo, *, again: bool = False) -> Fin
     return _finding(name, reason)
 
 
-def distrust(name: MatrixUnit, device: DeviceInfo, reason: str) -> None:
+def distrust(name: UnitName, device: DeviceInfo, reason: str) -> None:
     """Remember that a unit fails, although its check may pass, until it is examined again."""
     _remember(_key(name, device), reason)
 
 
-def _key(name: MatrixUnit, device: DeviceInfo) -> str:
+def _key(name: UnitName, device: DeviceInfo) -> str:
     sources = [expand_includes(kernels_dir(), file) for file in UNITS[name].check_files]
     return cache_key(device, "".join(sources), (name, platform.release()))
 
 
-def _finding(name: MatrixUnit, reason: str) -> Finding:
+def _finding(name: UnitName, reason: str) -> Finding:
     return Finding(name, "failed", reason) if reason else Finding(name, "works")
 
 
@@ -156,7 +179,7 @@ def _remember(key: str, reason: str) -> None:
         write_file(folder / f"{key}.json", json.dumps({"failure": reason}).encode())
 
 
-def _check_in_child(name: MatrixUnit, device: DeviceInfo) -> str:
+def _check_in_child(name: UnitName, device: DeviceInfo) -> str:
     """Why the check failed, empty if it passed.
 
     Raises:

@@ -14,7 +14,7 @@ from cl_llama.errors import DeviceError, DeviceMemoryError
 from cl_llama.opencl.devices import DeviceInfo
 from cl_llama.opencl.host_memory import HUGE_PAGE, huge_pages
 from cl_llama.opencl.loader import import_pyopencl
-from cl_llama.opencl.matrix_units import MatrixUnit, find_matrix_unit
+from cl_llama.opencl.matrix_units import MatrixUnit, find_matrix_unit, has_vnni
 from cl_llama.opencl.profile import Profile, Work
 from cl_llama.opencl.programs import build_program
 from cl_llama.opencl.tuning import known_values
@@ -100,6 +100,8 @@ class Runtime:
         self._cl = import_pyopencl()
         # Before the context, whose threads are to have the permission that this asks for.
         self.matrix_unit: MatrixUnit | None = find_matrix_unit(device) if matrix_units else None
+        self.vnni = matrix_units and has_vnni(device)
+        """Whether kernels may use AVX-512 VNNI."""
         self.device = device
         self.family = family_of(device)
         self.compute_units = device.compute_units

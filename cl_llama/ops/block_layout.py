@@ -51,7 +51,7 @@ def interleave(name: str, blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     In a group, block follows block, and in the blocks of a column each half and each word of 32
     bits is stored for all sixteen rows before the next. Rows that a last group lacks are zero. The
     fifth bits of q5_0 and q5_1 and all bits of q6_k are put in the order in which kernels take
-    them: see `_pair_bits` and `_pair_numbers`.
+    them: see `_pair_bits` and `_whole_numbers`.
     """
     rows, row_bytes = blocks.shape
     out = np.empty((-(-rows // LANES), LANES * row_bytes), np.uint8)
@@ -68,7 +68,7 @@ def interleave(name: str, blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _groups(name: str, blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if name == "q6_k":
-        blocks = _pair_numbers(blocks)
+        blocks = _whole_numbers(blocks)
     form, fields = FORMATS[name], _FIELDS[name]
     rows, row_bytes = blocks.shape
     count = row_bytes // form.nbytes
@@ -99,12 +99,11 @@ def _pair_bits(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return ordered
 
 
-def _pair_numbers(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _whole_numbers(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Blocks of q6_k [N, row bytes] whose first 48 words hold all six bits of a number together.
 
-    Pair i of 32 weights, i < 16, is of weights 4 * (i // 2) + i % 2, in the low halves of words,
-    and the second after it, in the high halves. Eight pairs a to h are in three words, from the
-    lowest bit on: a, b, four bits of g; c, d, four bits of h; e, f, two more bits of g and of h.
+    Each byte of three words has the numbers of three weights, 4 apart, in its low bits; their
+    highest two bits make up a fourth number, the lowest bits being the first word's.
     """
     out = blocks.reshape(-1, FORMATS["q6_k"].nbytes).copy()
     packed = np.ascontiguousarray(out[:, :192]).view("<u4")  # four numbers a byte apart in each
@@ -115,14 +114,9 @@ def _pair_numbers(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
         twos = high >> np.uint32(2 * quarter)
         numbers[:, :, quarter] = fours & np.uint32(0x0F0F0F0F)
         numbers[:, :, quarter] |= (twos & np.uint32(0x03030303)) << np.uint32(4)
-    pairs = np.uint32(0x00FF00FF)
-    even, odd = numbers & pairs, numbers >> np.uint32(8) & pairs
-    a, c, e, g = np.moveaxis(even.reshape(-1, 16, 4), 2, 0)
-    b, d, f, h = np.moveaxis(odd.reshape(-1, 16, 4), 2, 0)
-    nibbles, rest = np.uint32(0x000F000F), np.uint32(0x00030003)
-    words = np.empty((len(out), 16, 3), "<u4")
-    words[..., 0] = a | b << 6 | (g & nibbles) << 12
-    words[..., 1] = c | d << 6 | (h & nibbles) << 12
-    words[..., 2] = e | f << 6 | (g >> 4 & rest) << 12 | (h >> 4 & rest) << 14
+    fours = numbers.reshape(-1, 16, 4)
+    words = fours[..., :3].astype("<u4")
+    for i in range(3):
+        words[..., i] |= (fours[..., 3] >> np.uint32(2 * i) & np.uint32(0x03030303)) << np.uint32(6)
     out[:, :192] = words.reshape(-1, 48).view(np.uint8)
     return out.reshape(blocks.shape)

@@ -14,7 +14,9 @@ from cl_llama.ops import matmul_amx
 from cl_llama.ops.elementwise import rmsnorm
 from cl_llama.ops.matmul_blocks_cpu import (
     BLOCK_ROWS,
+    DOTS_FORMATS,
     BlocksCpu,
+    DotsCpu,
     GemmBlocksCpu,
     packed_columns_bytes,
 )
@@ -229,7 +231,10 @@ def choose(
     if family == "cpu" and format != "f16":
         integers = precision == "fast"
         if T <= BLOCK_ROWS:
-            return BlocksCpu(levels=1 if integers else 2)
+            levels = 1 if integers else 2
+            if runtime.vnni and format in DOTS_FORMATS:
+                return DotsCpu(levels, format)
+            return BlocksCpu(levels)
         return GemmBlocksCpu() if integers else GemmCpu()
     if family == "cpu":
         tuning = runtime.tuning

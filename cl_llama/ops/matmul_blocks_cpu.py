@@ -3,15 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cl_llama.opencl.runtime import DeviceArray
+from cl_llama.opencl.runtime import DeviceArray, Runtime
 from cl_llama.ops.block_layout import LANES
 from cl_llama.ops.matmul_cpu import GEMV_MATRIX, MATRICES, Norm, matrix_arguments
 from cl_llama.ops.matmul_method import ARGUMENTS, NORM, Method, Product, arguments
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
+
+if TYPE_CHECKING:
+    import pyopencl as cl
 
 BLOCK_ROWS = 8
 """Most rows of activations that `BlocksCpu` takes."""
@@ -19,6 +23,9 @@ _STREAMS, _ITEMS_PER_UNIT = 8, 8
 """Groups of 16 rows of weights that a work-item of it reads at once, at most; items a core has."""
 _GEMM_TOKENS, _GEMM_GROUPS = 192, 4
 """Rows of activations, and groups of 16 rows of weights, of a work-item of `GemmBlocksCpu`."""
+_ARGUMENTS, _PACK_ARGUMENTS = GEMV_MATRIX * MATRICES + "buuuu", "bbfbuuu"
+_MOST_WORDS = 32
+"""Of a record that `DotsCpu` makes for 32 columns."""
 _GROUP = 4
 """Groups of 32 columns that share a unit there."""
 
@@ -52,15 +59,7 @@ class BlocksCpu:
         """
         T, D = shape
         runtime = x.runtime
-        kernel = runtime.kernel(
-            "matmul_blocks_cpu.cl",
-            "matmul_blocks",
-            GEMV_MATRIX * MATRICES + "buuuu",
-            FORMAT=matrices[0][0].weight.format.upper(),
-            LEVELS=self.levels,
-            STREAMS=_STREAMS,
-            TILE_T=next(t for t in (1, 2, 4, BLOCK_ROWS) if t >= T),
-        )
+        kernel = self._kernel(runtime, matrices[0][0].weight.format, T)
         groups = [ceil_div(segment.rows, LANES) for _, segment in matrices]
         # Items as large as leaves every core some.
         wanted = sum(groups) // (_ITEMS_PER_UNIT * runtime.compute_units)
@@ -68,6 +67,56 @@ class BlocksCpu:
         items = sum(ceil_div(count, per_item) for count in groups)
         values = matrix_arguments(matrices, LANES)
         runtime.launch(kernel, (items,), (1,), *values, x, T, D, per_item, flags)
+
+    def _kernel(self, runtime: Runtime, format: str, T: int) -> "cl.Kernel":
+        return runtime.kernel(
+            "matmul_blocks_cpu.cl",
+            "matmul_blocks",
+            _ARGUMENTS,
+            FORMAT=format.upper(),
+            LEVELS=self.levels,
+            STREAMS=_STREAMS,
+            TILE_T=next(t for t in (1, 2, 4, BLOCK_ROWS) if t >= T),
+        )
+
+
+DOTS_FORMATS = frozenset(("q8_0", "q4_0", "q4_1", "q4_k", "q5_k", "q6_k"))
+"""What `DotsCpu` takes."""
+
+
+@dataclass(frozen=True)
+class DotsCpu(BlocksCpu):
+    """The same on AVX-512 VNNI, by products of bytes.
+
+    Attributes:
+        format: of the weights.
+        levels: activations are rounded to 16 bits or, 2, to 24, 32 columns sharing a unit.
+    """
+
+    format: str
+
+    def prepare(self, x_TD: DeviceArray, norm: Norm | None = None) -> DeviceArray:
+        """What `launch_each` takes for f32 [T, D], or for the rows' norm: records."""
+        T, D = x_TD.shape
+        runtime = x_TD.runtime
+        packed = runtime.scratch("packed_columns", (D // 32, T, _MOST_WORDS), np.uint32)
+        kernel = runtime.kernel("pack_bytes_cpu.cl", "pack_bytes", _PACK_ARGUMENTS, **self._defines)
+        _launch_pack(kernel, x_TD, packed, norm)
+        return packed
+
+    @property
+    def _defines(self) -> dict[str, int | str]:
+        return {"FORMAT": self.format.upper(), "LIMBS": self.levels + 1}
+
+    def _kernel(self, runtime: Runtime, format: str, T: int) -> "cl.Kernel":
+        return runtime.kernel(
+            "matmul_dots_cpu.cl",
+            "matmul_dots",
+            _ARGUMENTS,
+            **self._defines,
+            STREAMS=_STREAMS,
+            TILE_T=T,
+        )
 
 
 class GemmBlocksCpu(Method):
@@ -119,8 +168,15 @@ def pack_columns(x_TD: DeviceArray, levels: int, norm: Norm | None = None) -> De
 
 
 def _pack(x_TD: DeviceArray, packed: DeviceArray, norm: Norm | None, **defines: int) -> None:
+    runtime = x_TD.runtime
+    kernel = runtime.kernel("pack_columns_cpu.cl", "pack_columns", _PACK_ARGUMENTS, **defines)
+    _launch_pack(kernel, x_TD, packed, norm)
+
+
+def _launch_pack(
+    kernel: "cl.Kernel", x_TD: DeviceArray, packed: DeviceArray, norm: Norm | None
+) -> None:
     T, D = x_TD.shape
-    kernel = x_TD.runtime.kernel("pack_columns_cpu.cl", "pack_columns", "bbfbuuu", **defines)
     weight_D, eps = (x_TD, 0.0) if norm is None else (norm.weight_D, norm.eps)
     flags = NORM * (norm is not None)
     x_TD.runtime.launch(kernel, (T,), (1,), x_TD, weight_D, eps, packed, T, D, flags)

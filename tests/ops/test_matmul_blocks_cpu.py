@@ -6,6 +6,7 @@ import pytest
 from cl_llama import ops
 from cl_llama.blocks import FORMATS, dequantize, quantize
 from cl_llama.opencl.runtime import Family, Runtime
+from cl_llama.ops.matmul_blocks_cpu import BLOCK_ROWS, DOTS_FORMATS
 from tests import reference
 from tests.ops.block_source import random_matrix
 from tests.ops.guarded import Guarded, assert_close
@@ -61,6 +62,34 @@ def test_matmul(
     tolerance = MANY_TOLERANCE if precision == "fast" and T > 8 else TOLERANCE[precision]
     expected = reference.matmul(x_TD, matrix.values, bias_N) + before_TN
     assert_close(out.numpy(), expected, tolerance)
+
+
+@pytest.mark.parametrize("precision", ["fast", "high"])
+@pytest.mark.parametrize("format", sorted(DOTS_FORMATS))
+def test_products_of_bytes(vnni_runtime: Runtime, format: str, precision: ops.Precision) -> None:
+    for T in (1, 3):
+        test_matmul(vnni_runtime, format, precision, T, 150, 512)
+
+
+def test_most_rows_of_bytes(vnni_runtime: Runtime) -> None:
+    for T in range(1, BLOCK_ROWS + 1):
+        test_matmul(vnni_runtime, "q4_0", "high", T, 33, 96)
+
+
+def test_activations_at_their_limits(vnni_runtime: Runtime) -> None:
+    """The largest in their 32 columns, and numbers beside it whose lower bytes carry."""
+    matrix = random_matrix("q8_0", 16, 64)
+    for precision in ("fast", "high"):
+        limbs = {"fast": 2, "high": 3}[precision]
+        x_TD = np.linspace(-1, 1, 512, dtype=np.float32).reshape(8, 64)
+        x_TD += np.float32(256.0**-limbs) * np.arange(64, dtype=np.float32)
+        x_TD[:, 0] = x_TD[:, 33] = 1.25
+        out = Guarded(vnni_runtime, np.zeros((8, 16), np.float32))
+        weight = ops.upload_matrix(vnni_runtime, matrix, family="cpu")
+        x = vnni_runtime.from_numpy(x_TD)
+        ops.matmul(x, weight, out.array, family="cpu", precision=precision)
+        expected = reference.matmul(x_TD, matrix.values, None)
+        assert_close(out.numpy(), expected, TOLERANCE[precision])
 
 
 @pytest.mark.parametrize("format", FORMATS)
