@@ -1,6 +1,7 @@
 """Blocks of any format to float32 and back, for arrays of any size.
 
-Large arrays are worked on in pieces that stay in a core's cache, several pieces at once.
+Large arrays are worked on in pieces, several at once: small enough for the caches, large enough
+that threads seldom meet at the interpreter's lock.
 """
 
 import os
@@ -15,7 +16,7 @@ from cl_llama.blocks import k_quants, k_search, lookup, plain
 from cl_llama.blocks.formats import FORMATS, QUANTIZABLE, BlockFormat
 from cl_llama.blocks.layouts import LAYOUTS, Blocks, Bytes, Floats
 
-_PIECE = 1 << 16
+_PIECE = 1 << 18
 """Values worked on at a time."""
 
 _LARGEST = 65520.0
