@@ -7,7 +7,6 @@
 //   unit, float32
 //   total of x as it is rounded, float32
 // The weights' numbers are taken as unsigned bytes, OFFSET above what they stand for; the corrections make up for it.
-// Registers are saved and restored, since the language has no names for them to tell the compiler.
 #ifndef BLOCK_DOTS_CL
 #define BLOCK_DOTS_CL
 
@@ -21,6 +20,7 @@
 #define TILE_T 1
 #endif
 
+#include "assembly.cl"
 #include "block_lanes.cl"
 
 #if FORMAT == Q8_0
@@ -41,10 +41,6 @@
 #define AHEAD 768 // bytes
 #endif
 
-#define TEXT_OF(...) #__VA_ARGS__
-#define TEXT(...) TEXT_OF(__VA_ARGS__)
-#define LINE(...) __VA_ARGS__ "\n\t"
-#define Z(n) "%%zmm" TEXT(n)
 // Registers 16 to 31 hold a single row's columns; several rows' come from memory, a word at a time.
 #define KEEPS_X (TILE_T == 1 && LIMBS <= 2)
 #if KEEPS_X
@@ -199,7 +195,6 @@
 #endif
 
 // The products of a part with row t: integers first, each half's by itself, since an addition waits for the one before.
-#define ZERO(n) LINE("vpxord " Z(n) "," Z(n) "," Z(n))
 #define CORRECTION(part, t, n, ...) LINE("vpbroadcastd " X_AT(part, t, X_CORRECTION + __VA_ARGS__) "," Z(n))
 #if OFFSET && HALVES == 2
 #define INITIAL(part, t, l, n, n2) CORRECTION(part, t, n, 2 * l) CORRECTION(part, t, n2, 2 * l + 1)
@@ -337,12 +332,6 @@
 #else
 #define ALL ONE(0) ONE(1) ONE(2) ONE(3) ONE(4) ONE(5) ONE(6) ONE(7)
 #endif
-
-#define FOR_REGISTERS(DO)                                                                                        \
-    DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15) DO(16) \
-    DO(17) DO(18) DO(19) DO(20) DO(21) DO(22) DO(23) DO(24) DO(25) DO(26) DO(27) DO(28) DO(29) DO(30) DO(31)
-#define SAVE(n) LINE("vmovdqu64 " Z(n) ",64*" #n "(%[saved])")
-#define RESTORE(n) LINE("vmovdqu64 64*" #n "(%[saved])," Z(n))
 
 // sums[g][t][lane] += the products of `groups` groups of 16 rows, `stride` bytes apart, and all of x, `blocks` blocks.
 inline void add_dots(__global const uchar *w, ulong stride, ulong groups, __global const uint *x, ulong blocks, float *sums) {

@@ -2,10 +2,11 @@
 //
 // w_ND    blocks in    [N, D], FORMAT, in the order of block_lanes.cl: the 16 rows from row n on, a multiple of 16, at
 //                      w + w_offset + n * w_stride (bytes); the last group is whole
-// x_CTPR  uint32 in    [ceil(D / 128), T, 4, 20], records of block_columns.cl: x rounded to 13 bits, a unit for 128 columns
+// x_CTPR  uint32 in    [ceil(D / 128), T, 4, 20], records of block_columns.cl: x rounded to 13 bits, a unit for 128 columns;
+//                      with VNNI, five rows past the end are read, too
 // bias_N  float32 in   row n of w at first + n, read when flags & 2
 // y_TN    float32 out  [T, y_stride], row n of w in column first + n; added to when flags & 1
-// Global size (ceil(N / (16 * GROUPS)), ceil(T / TOKENS)), local size (1, 1).
+// Global size (ceil(N / (16 * GROUPS)), ceil(T / tokens_per_item)), local size (1, 1); tokens_per_item <= TOKENS.
 // Accumulator: int32 within 128 columns, then float32. The lanes of a vector are rows of w. A work-item has GROUPS of 16
 // rows; 128 columns of them at a time are rounded to 13 bits of the largest weight that a row could have there, and then
 // meet six rows of x after six: four loads of w and six broadcasts of x for 24 products of pairs.
@@ -18,10 +19,17 @@
 #include "block_columns.cl"
 
 #ifndef TOKENS
-#define TOKENS 192 // most rows of x of a work-item
+#define TOKENS 516 // most rows of x of a work-item
 #endif
 #ifndef GROUPS
 #define GROUPS 4 // of 16 rows of w
+#endif
+
+#ifndef VNNI
+#define VNNI 0 // 1: products by assembly of AVX-512 VNNI
+#endif
+#if VNNI
+#include "pair_dots.cl"
 #endif
 
 #define TILE_T 6 // rows of x
@@ -75,20 +83,27 @@ inline float16 decode_chunk(__global const uchar *w_ND, uint part0, uint parts, 
 EXPLICIT_VECTORS
 __kernel void matmul_blocks_gemm(__global const uchar *w_ND, ulong w_offset, ulong w_stride,
                                  __global const uint *x_CTPR, __global const float *bias_N,
-                                 __global float *y_TN, ulong y_stride, uint first, uint T, uint N, uint D, uint flags) {
-    uint n0 = get_global_id(0) * 16 * GROUPS, t_begin = get_global_id(1) * TOKENS, t_end = min(t_begin + TOKENS, T);
+                                 __global float *y_TN, ulong y_stride, uint first, uint T, uint N, uint D, uint tokens_per_item,
+                                 uint flags) {
+    uint n0 = get_global_id(0) * 16 * GROUPS, t_begin = get_global_id(1) * tokens_per_item;
+    uint t_end = min(t_begin + tokens_per_item, T);
     uint numbers[CHUNK * 16 * GROUPS * 16] __attribute__((aligned(64)));
     float sums[(TOKENS + TILE_T) * GROUPS * 16] __attribute__((aligned(64)));
     w_ND += w_offset;
+    uint tiles = (t_end - t_begin + TILE_T - 1) / TILE_T;
+    for (uint i = 0; i < tiles * TILE_T * GROUPS; i++) vstore16((float16)(0.0f), i, sums);
     for (uint d0 = 0; d0 < D; d0 += COLUMNS) {
         uint parts = min((uint)COLUMNS, D - d0) / 32;
-        float16 unit[GROUPS];
+        float unit[GROUPS * 16] __attribute__((aligned(64)));
 #pragma unroll
         for (uint g = 0; g < GROUPS; g++) {
             // A group past the end is the last one once more; its sums are not stored.
             ulong n = min(n0 + g * 16, (N - 1) / 16 * 16);
-            unit[g] = decode_chunk(w_ND + n * w_stride, d0 / 32, parts, g, numbers);
+            vstore16(decode_chunk(w_ND + n * w_stride, d0 / 32, parts, g, numbers), g, unit);
         }
+#if VNNI
+        add_pairs(numbers, unit, x_CTPR + ((ulong)(d0 / COLUMNS) * T + t_begin) * (CHUNK * RECORD), parts, tiles, sums);
+#else
         for (uint t = t_begin; t < t_end; t += TILE_T) {
             float *tile = sums + (t - t_begin) * GROUPS * 16;
             __global const uint *x[TILE_T];
@@ -118,11 +133,12 @@ __kernel void matmul_blocks_gemm(__global const uchar *w_ND, ulong w_offset, ulo
                 float unit_of_x = as_float(x[m][RECORD_UNIT]);
 #pragma unroll
                 for (uint g = 0; g < GROUPS; g++) {
-                    float16 sum = d0 == 0 ? (float16)(0.0f) : vload16(m * GROUPS + g, tile);
-                    vstore16(MULTIPLY_ADD(convert_float16(c[m][g]), unit[g] * unit_of_x, sum), m * GROUPS + g, tile);
+                    float16 sum = vload16(m * GROUPS + g, tile), factor = vload16(g, unit) * unit_of_x;
+                    vstore16(MULTIPLY_ADD(convert_float16(c[m][g]), factor, sum), m * GROUPS + g, tile);
                 }
             }
         }
+#endif
     }
     for (uint t = t_begin; t < t_end; t++) {
         for (uint g = 0; g < GROUPS && n0 + g * 16 < N; g++) {

@@ -21,8 +21,10 @@ BLOCK_ROWS = 8
 """Most rows of activations that `BlocksCpu` takes."""
 _STREAMS, _ITEMS_PER_UNIT = 8, 8
 """Groups of 16 rows of weights that a work-item of it reads at once, at most; items a core has."""
-_GEMM_TOKENS, _GEMM_GROUPS = 192, 4
-"""Rows of activations, and groups of 16 rows of weights, of a work-item of `GemmBlocksCpu`."""
+_GEMM_TOKENS, _GEMM_GROUPS = 516, 4
+"""Rows of activations at most, and groups of 16 rows of weights, of an item of `GemmBlocksCpu`."""
+_GEMM_TILE, _GEMM_ITEMS_PER_UNIT = 6, 4
+"""Rows of activations that it takes at once, be there so many or not; items that a core wants."""
 _ARGUMENTS, _PACK_ARGUMENTS = GEMV_MATRIX * MATRICES + "buuuu", "bbfbuuu"
 _MOST_WORDS = 32
 """Of a record that `DotsCpu` makes for 32 columns."""
@@ -120,10 +122,13 @@ class DotsCpu(BlocksCpu):
 
 
 class GemmBlocksCpu(Method):
-    """Many rows of activations: they and the weights are rounded to 13 bits, 128 columns a unit."""
+    """Many rows of activations: they and the weights are rounded to 13 bits, 128 columns a unit.
+
+    AVX-512 VNNI multiplies them where kernels may use it.
+    """
 
     def prepare(self, x_TD: DeviceArray) -> DeviceArray:
-        """Records of 32 columns, uint32 [ceil(D / 128), T, 4, 20]."""
+        """Records of 32 columns, uint32 [ceil(D / 128), T, 4, 20], and space for a tile's rest."""
         packed = x_TD.runtime.scratch("packed_columns", _packed_shape(*x_TD.shape), np.uint32)
         _pack(x_TD, packed, None, GROUP=_GROUP, LARGEST=4095)
         return packed
@@ -141,13 +146,22 @@ class GemmBlocksCpu(Method):
         kernel = x.runtime.kernel(
             "matmul_blocks_gemm_cpu.cl",
             "matmul_blocks_gemm",
-            ARGUMENTS + "u",
+            ARGUMENTS + "uu",
             FORMAT=product.weight.format.upper(),
             TOKENS=_GEMM_TOKENS,
             GROUPS=_GEMM_GROUPS,
+            VNNI=int(x.runtime.vnni),
         )
-        items = (ceil_div(N, LANES * _GEMM_GROUPS), ceil_div(T, _GEMM_TOKENS))
-        x.runtime.launch(kernel, items, (1, 1), *arguments(x, segment, product), *sizes, flags)
+        columns = ceil_div(N, LANES * _GEMM_GROUPS)
+        tokens = _tokens_per_item(x.runtime.compute_units, T, columns)
+        values = (*arguments(x, segment, product), *sizes, tokens, flags)
+        x.runtime.launch(kernel, (columns, ceil_div(T, tokens)), (1, 1), *values)
+
+
+def _tokens_per_item(units: int, T: int, columns: int) -> int:
+    """As many rows of activations as leave every core some items: each decodes its weights."""
+    parts = max(ceil_div(T, _GEMM_TOKENS), _GEMM_ITEMS_PER_UNIT * units // columns)
+    return ceil_div(ceil_div(T, parts), _GEMM_TILE) * _GEMM_TILE
 
 
 def packed_columns_bytes(T: int, D: int) -> int:
@@ -156,7 +170,7 @@ def packed_columns_bytes(T: int, D: int) -> int:
 
 
 def _packed_shape(T: int, D: int) -> tuple[int, ...]:
-    return (ceil_div(D, 32 * _GROUP), T, _GROUP, 20)
+    return (ceil_div(D, 32 * _GROUP) * T + _GEMM_TILE - 1, _GROUP, 20)
 
 
 def pack_columns(x_TD: DeviceArray, levels: int, norm: Norm | None = None) -> DeviceArray:

@@ -127,7 +127,7 @@ def test_scratch_of_matrices_in_blocks(device: DeviceInfo) -> None:
         return blocks_scratch_bytes(formats, matrices, runtime, family, precision)
 
     assert scratch(formats, "portable", None) == 0
-    assert scratch(formats, "cpu", None) == STEP_TOKENS * 2048 // 32 * 80
+    assert scratch(formats, "cpu", None) == (STEP_TOKENS * 2048 // 128 + 5) * 320
     assert scratch(formats, "cpu", "high") == 0
     runtime.matrix_unit = "mma"
     assert scratch(formats, "portable", None) == 64 << 20

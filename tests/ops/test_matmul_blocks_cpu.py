@@ -76,6 +76,11 @@ def test_most_rows_of_bytes(vnni_runtime: Runtime) -> None:
         test_matmul(vnni_runtime, "q4_0", "high", T, 33, 96)
 
 
+@pytest.mark.parametrize(("format", "T", "D"), [("q4_k", 197, 256), ("q8_0", 9, 416)])
+def test_many_rows_of_pairs(vnni_runtime: Runtime, format: str, T: int, D: int) -> None:
+    test_matmul(vnni_runtime, format, "fast", T, 70, D)
+
+
 def test_activations_at_their_limits(vnni_runtime: Runtime) -> None:
     """The largest in their 32 columns, and numbers beside it whose lower bytes carry."""
     matrix = random_matrix("q8_0", 16, 64)
