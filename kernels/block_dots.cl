@@ -25,8 +25,14 @@
 
 #if FORMAT == Q8_0
 #define OFFSET 128
+#elif FORMAT == IQ4_NL || FORMAT == IQ4_XS
+#define OFFSET 128
+#elif FORMAT == Q3_K
+#define OFFSET 4
 #elif FORMAT == Q4_0
 #define OFFSET 8
+#elif FORMAT == Q5_0
+#define OFFSET 16
 #elif FORMAT == Q6_K
 #define OFFSET 32
 #else
@@ -114,33 +120,94 @@
 #define AND_MASK(i, from, to) LINE("vpandd " SPREAD_MASK(i) "," Z(from) "," Z(to))
 #define SHIFT_WORD(bits, to, ...) LINE("vpsrld $" #bits "," WORD_AT(__VA_ARGS__) "," Z(to))
 #define SHIFT_WORD_LEFT(bits, to, ...) LINE("vpslld $" #bits "," WORD_AT(__VA_ARGS__) "," Z(to))
+#define SHIFT_LEFT(bits, from, to) LINE("vpslld $" #bits "," Z(from) "," Z(to))
+#define LESS_MASK(i, to) LINE("vpsubd " SPREAD_MASK(i) "," Z(to) "," Z(to)) // to -= mask
 #define SHIFT(bits, from, to) LINE("vpsrld $" #bits "," Z(from) "," Z(to))
 #define OR_AND_MASK(i, from, to) LINE("vpternlogd $0xF8," SPREAD_MASK(i) "," Z(from) "," Z(to)) // to |= from & mask
 #define TO_FLOAT(n) LINE("vcvtdq2ps " Z(n) "," Z(n))
 #define TIMES(n, to) LINE("vmulps " Z(n) "," Z(to) "," Z(to))
 #define HALF_TO_FLOAT(at, to) LINE("vcvtph2ps " at "," Z(to))
+#define TIMES_HALF_AT(at, by, to) HALF_TO_FLOAT(at, by) TO_FLOAT(to) TIMES(by, to)
+#define TIMES_HALF(i, by, to) TIMES_HALF_AT(HALF_AT(i), by, to)
+
+// Numbers of 4 bits in four words: the low ones to the first registers, the high ones to the others.
+#define LOW_HIGH(i, low, high) LOAD_WORD(high, i) AND(high, low) SHIFT(4, high, high) AND(high, high)
+#define LOW_HIGH_4(first) LOW_HIGH(first, W0, W4) LOW_HIGH(first + 1, W1, W5) LOW_HIGH(first + 2, W2, W6) LOW_HIGH(first + 3, W3, W7)
+// One more bit of numbers: a bit of each byte of word first + i to bit 4, which mask 4 has.
+#define FIFTH_0(first, i, to) SHIFT_WORD_LEFT(4, A0, first + i) OR_AND_MASK(4, A0, to)
+#define FIFTH_1(first, i, to) SHIFT_WORD_LEFT(3, A0, first + i) OR_AND_MASK(4, A0, to)
+#define FIFTH_2(first, i, to) SHIFT_WORD_LEFT(2, A0, first + i) OR_AND_MASK(4, A0, to)
+#define FIFTH_3(first, i, to) SHIFT_WORD_LEFT(1, A0, first + i) OR_AND_MASK(4, A0, to)
+#define FIFTH_4(first, i, to) LOAD_WORD(A0, first + i) OR_AND_MASK(4, A0, to)
+#define FIFTH_5(first, i, to) SHIFT_WORD(1, A0, first + i) OR_AND_MASK(4, A0, to)
+#define FIFTH_6(first, i, to) SHIFT_WORD(2, A0, first + i) OR_AND_MASK(4, A0, to)
+#define FIFTH_7(first, i, to) SHIFT_WORD(3, A0, first + i) OR_AND_MASK(4, A0, to)
 
 // What a format does for each part: weights, scales and minimum to their registers. A0 to B1 are free until then.
 #if FORMAT == Q8_0
 #define MASKS 0x80808080u
 #define XOR_WORD(first, i, to) LINE("vpxord " WORD_AT(i) "," Z(MASK0) "," Z(to))
 #define PART(part) HALF_TO_FLOAT(HALF_AT(0), SCALE) EACH8(XOR_WORD, 0)
-#elif FORMAT == Q4_0 || FORMAT == Q4_1
-#define MASKS 0x0F0F0F0Fu
-#define LOW_HIGH(i, low, high) LOAD_WORD(high, i) AND(high, low) SHIFT(4, high, high) AND(high, high)
-#if FORMAT == Q4_1
+#elif FORMAT <= Q5_1
+#define MASKS 0x0F0F0F0Fu, 0, 0, 0, 0x10101010u
+#if FORMAT == Q4_1 || FORMAT == Q5_1
 #define PART_MINIMUM HALF_TO_FLOAT(HALF_AT(1), MINIMUM)
 #else
 #define PART_MINIMUM
 #endif
-#define PART(part) \
-    HALF_TO_FLOAT(HALF_AT(0), SCALE) PART_MINIMUM LOW_HIGH(0, W0, W4) LOW_HIGH(1, W1, W5) LOW_HIGH(2, W2, W6) LOW_HIGH(3, W3, W7)
+#if FORMAT <= Q4_1
+#define PART(part) HALF_TO_FLOAT(HALF_AT(0), SCALE) PART_MINIMUM LOW_HIGH_4(0)
+#else
+#define PART(part)                                                                                           \
+    HALF_TO_FLOAT(HALF_AT(0), SCALE) PART_MINIMUM LOW_HIGH_4(1) FIFTH_0(0, 0, W0) FIFTH_1(0, 0, W1)          \
+    FIFTH_2(0, 0, W2) FIFTH_3(0, 0, W3) FIFTH_4(0, 0, W4) FIFTH_5(0, 0, W5) FIFTH_6(0, 0, W6) FIFTH_7(0, 0, W7)
+#endif
+#elif FORMAT == IQ4_NL || FORMAT == IQ4_XS
+// Words 1 to 4 are the levels, OFFSET above what they are.
+#define MASKS 0x0F0F0F0Fu, 0x3F2D1801u, 0x766A5D4Fu, 0xA6998D81u, 0xF1D9C5B5u, 0x30u, 32u
+#define TABLE SCALE2
+#define LEVEL(a, i, to) LINE("vpshufb " Z(to) "," Z(TABLE) "," Z(to))
+#define NUMBERS(first) LOW_HIGH_4(first) LINE("vbroadcasti32x4 4(%[masks])," Z(TABLE)) EACH8(LEVEL, 0)
+#if FORMAT == IQ4_NL
+#define PART(part) HALF_TO_FLOAT(HALF_AT(0), SCALE) NUMBERS(0)
+#else
+#define PART(part)                                                                                              \
+    SHIFT_WORD_LEFT(28 - 4 * part, SCALE, 0) SHIFT(28, SCALE, SCALE) LINE("vpmovzxwd " HALF_AT(1) "," Z(A0))   \
+    SHIFT_LEFT(4, A0, A0) SHIFT(2 * part, A0, A0) OR_AND_MASK(5, A0, SCALE) LESS_MASK(6, SCALE)                 \
+    TIMES_HALF(0, A0, SCALE) NUMBERS(1 + 4 * part)
+#endif
+#elif FORMAT == Q3_K
+#define MASKS 0x03030303u, 0x04040404u, 0x30u, 32u
+#define LOW_0(first, i, to) AND_WORD(to, first + i)
+#define LOW_2(first, i, to) SHIFT_WORD(2, to, first + i) AND(to, to)
+#define LOW_4(first, i, to) SHIFT_WORD(4, to, first + i) AND(to, to)
+#define LOW_6(first, i, to) SHIFT_WORD(6, to, first + i) AND(to, to)
+#define THIRD_0(a, i, to) SHIFT_WORD_LEFT(2, A0, i) OR_AND_MASK(1, A0, to)
+#define THIRD_1(a, i, to) SHIFT_WORD_LEFT(1, A0, i) OR_AND_MASK(1, A0, to)
+#define THIRD_2(a, i, to) LOAD_WORD(A0, i) OR_AND_MASK(1, A0, to)
+#define THIRD_3(a, i, to) SHIFT_WORD(1, A0, i) OR_AND_MASK(1, A0, to)
+#define THIRD_4(a, i, to) SHIFT_WORD(2, A0, i) OR_AND_MASK(1, A0, to)
+#define THIRD_5(a, i, to) SHIFT_WORD(3, A0, i) OR_AND_MASK(1, A0, to)
+#define THIRD_6(a, i, to) SHIFT_WORD(4, A0, i) OR_AND_MASK(1, A0, to)
+#define THIRD_7(a, i, to) SHIFT_WORD(5, A0, i) OR_AND_MASK(1, A0, to)
+// The low 4 bits of a scale from bit `low` of a word on, the high 2 from bit `high` of word 26.
+#define A_SCALE(to, low, word, high)                                                                \
+    SHIFT_WORD_LEFT(28 - low, to, word) SHIFT(28, to, to) SHIFT_WORD_LEFT(30 - high, A0, 26)        \
+    SHIFT(26, A0, A0) OR_AND_MASK(2, A0, to) LESS_MASK(3, to) TIMES_HALF_AT(LAST_HALF_AT(0), A0, to)
+#define PART_0 A_SCALE(SCALE, 0, 24, 0) A_SCALE(SCALE2, 8, 24, 8) EACH8(LOW_0, 8) EACH8(THIRD_0, 0)
+#define PART_1 A_SCALE(SCALE, 16, 24, 16) A_SCALE(SCALE2, 24, 24, 24) EACH8(LOW_2, 8) EACH8(THIRD_1, 0)
+#define PART_2 A_SCALE(SCALE, 0, 25, 2) A_SCALE(SCALE2, 8, 25, 10) EACH8(LOW_4, 8) EACH8(THIRD_2, 0)
+#define PART_3 A_SCALE(SCALE, 16, 25, 18) A_SCALE(SCALE2, 24, 25, 26) EACH8(LOW_6, 8) EACH8(THIRD_3, 0)
+#define PART_4 A_SCALE(SCALE, 4, 24, 4) A_SCALE(SCALE2, 12, 24, 12) EACH8(LOW_0, 16) EACH8(THIRD_4, 0)
+#define PART_5 A_SCALE(SCALE, 20, 24, 20) A_SCALE(SCALE2, 28, 24, 28) EACH8(LOW_2, 16) EACH8(THIRD_5, 0)
+#define PART_6 A_SCALE(SCALE, 4, 25, 6) A_SCALE(SCALE2, 12, 25, 14) EACH8(LOW_4, 16) EACH8(THIRD_6, 0)
+#define PART_7 A_SCALE(SCALE, 20, 25, 22) A_SCALE(SCALE2, 28, 25, 30) EACH8(LOW_6, 16) EACH8(THIRD_7, 0)
+#define PART(part) PART_##part
 #elif FORMAT == Q4_K || FORMAT == Q5_K
 #define MASKS 0x0F0F0F0Fu, 0x3Fu, 0x30u, 0x0Fu, 0x10101010u
 #define SUBTRACTS_MINIMUM
 // Of parts 0 to 3: the low 6 bits of a byte of word 0 and of word 1; of the others, halves of a byte of word 2 and, above
 // them, the bits that those lack.
-#define TIMES_HALF(i, by, to) HALF_TO_FLOAT(HALF_AT(i), by) TO_FLOAT(to) TIMES(by, to)
 #define EARLY_SCALES(shift)                                                          \
     SHIFT_WORD(shift, SCALE, 0) AND_MASK(1, SCALE, SCALE) TIMES_HALF(0, A0, SCALE)   \
     SHIFT_WORD(shift, MINIMUM, 1) AND_MASK(1, MINIMUM, MINIMUM) TIMES_HALF(1, A0, MINIMUM)
@@ -153,15 +220,7 @@
 #define FIFTH(part)
 #else
 #define NUMBERS 11
-#define FIFTH_0(a, i, to) SHIFT_WORD_LEFT(4, A0, 3 + i) OR_AND_MASK(4, A0, to)
-#define FIFTH_1(a, i, to) SHIFT_WORD_LEFT(3, A0, 3 + i) OR_AND_MASK(4, A0, to)
-#define FIFTH_2(a, i, to) SHIFT_WORD_LEFT(2, A0, 3 + i) OR_AND_MASK(4, A0, to)
-#define FIFTH_3(a, i, to) SHIFT_WORD_LEFT(1, A0, 3 + i) OR_AND_MASK(4, A0, to)
-#define FIFTH_4(a, i, to) LOAD_WORD(A0, 3 + i) OR_AND_MASK(4, A0, to)
-#define FIFTH_5(a, i, to) SHIFT_WORD(1, A0, 3 + i) OR_AND_MASK(4, A0, to)
-#define FIFTH_6(a, i, to) SHIFT_WORD(2, A0, 3 + i) OR_AND_MASK(4, A0, to)
-#define FIFTH_7(a, i, to) SHIFT_WORD(3, A0, 3 + i) OR_AND_MASK(4, A0, to)
-#define FIFTH(part) EACH8(FIFTH_##part, 0)
+#define FIFTH(part) EACH8(FIFTH_##part, 3)
 #endif
 #define LOW(first, i, to) AND_WORD(to, first + i)
 #define HIGH_HALF(first, i, to) SHIFT_WORD(4, to, first + i) AND(to, to)
@@ -278,7 +337,7 @@
 #endif
 #ifdef SUBTRACTS_MINIMUM
 #define ADD_MINIMUM(part, t, sum) LINE("vfnmadd231ps " SPREAD(part, t, X_TOTAL) "," Z(MINIMUM) "," Z(sum))
-#elif FORMAT == Q4_1
+#elif FORMAT == Q4_1 || FORMAT == Q5_1
 #define ADD_MINIMUM(part, t, sum) LINE("vfmadd231ps " SPREAD(part, t, X_TOTAL) "," Z(MINIMUM) "," Z(sum))
 #else
 #define ADD_MINIMUM(part, t, sum)

@@ -170,7 +170,10 @@ __attribute__((always_inline)) inline void decode_part(__global const uchar *blo
     FOUR_WORDS(1)
     uint16 fifth = WORD(0);
 #pragma unroll
-    for (uint i = 0; i < 16; i++) q[i] |= (fifth >> i & 0x10001u) << 4;
+    for (uint c = 0; c < 8; c++) {
+        q[2 * c] |= (fifth >> c & 0x10001u) << 4;
+        q[2 * c + 1] |= (fifth >> (c + 8) & 0x10001u) << 4;
+    }
 #elif FORMAT == Q2_K
     EIGHT_WORDS(4 + part / 4 * 8, part % 4 * 2, 3u)
     uint16 scales = WORD(part / 2);

@@ -51,7 +51,7 @@ def interleave(name: str, blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     In a group, block follows block, and in the blocks of a column each half and each word of 32
     bits is stored for all sixteen rows before the next. Rows that a last group lacks are zero. The
     fifth bits of q5_0 and q5_1 and all bits of q6_k are put in the order in which kernels take
-    them: see `_pair_bits` and `_whole_numbers`.
+    them: see `_bits_by_byte` and `_whole_numbers`.
     """
     rows, row_bytes = blocks.shape
     out = np.empty((-(-rows // LANES), LANES * row_bytes), np.uint8)
@@ -84,18 +84,16 @@ def _groups(name: str, blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
         items = np.ascontiguousarray(grouped[..., start:stop]).view(f"<u{size}")
         to = out[..., LANES * start : LANES * stop].view(f"<u{size}")
         if name in ("q5_0", "q5_1") and size == 4:
-            items[..., 0] = _pair_bits(items[..., 0])
+            items[..., 0] = _bits_by_byte(items[..., 0])
         to.reshape(groups, count, -1, LANES)[...] = items.swapaxes(2, 3)
     return out.reshape(groups, -1)
 
 
-def _pair_bits(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Bit i becomes that of weight 4 * (i // 2) + i % 2, bit 16 + i that of the second after it."""
+def _bits_by_byte(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Bit i, that of weight i, becomes bit i // 4 of byte i % 4: where four bits have that byte."""
     ordered = np.zeros_like(bits)
-    for i in range(16):
-        weight = 4 * (i // 2) + i % 2
-        ordered |= (bits >> np.uint32(weight) & np.uint32(1)) << np.uint32(i)
-        ordered |= (bits >> np.uint32(weight + 2) & np.uint32(1)) << np.uint32(16 + i)
+    for i in range(32):
+        ordered |= (bits >> np.uint32(i) & np.uint32(1)) << np.uint32(8 * (i % 4) + i // 4)
     return ordered
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cl_llama.blocks import FORMATS
 from cl_llama.opencl.runtime import DeviceArray, Runtime
 from cl_llama.ops.block_layout import LANES
 from cl_llama.ops.matmul_cpu import GEMV_MATRIX, MATRICES, Norm, matrix_arguments
@@ -82,7 +83,7 @@ class BlocksCpu:
         )
 
 
-DOTS_FORMATS = frozenset(("q8_0", "q4_0", "q4_1", "q4_k", "q5_k", "q6_k"))
+DOTS_FORMATS = frozenset(FORMATS) - {"q2_k"}
 """What `DotsCpu` takes."""
 
 
