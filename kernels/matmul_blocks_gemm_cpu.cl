@@ -35,21 +35,38 @@
 #define TILE_T 6 // rows of x
 #define COLUMNS 128 // that are decoded together
 #define CHUNK (COLUMNS / 32)
-#define SIZE_MOST 4095 // of a number: 128 products of them fit into an int
+#define SIZE_MOST 4095 // of a number, 4096 if roundings add up: 128 products of them fit into an int
+#define BITS (MOST == 3 ? 2 : MOST == 7 ? 3 : MOST == 15 ? 4 : MOST == 31 ? 5 : MOST == 63 ? 6 : 8) // of a weight's number
 #define ACCUMULATE 1
 #define BIAS 2
 #define EXPLICIT_VECTORS __attribute__((vec_type_hint(float16)))
 
+// The high halves of the products of 32 numbers of 16 bits: one instruction where there is such.
+inline short32 high_products(short32 a, short32 b) {
+#if defined(__AVX512BW__) && __has_builtin(__builtin_ia32_pmulhw512)
+    return __builtin_ia32_pmulhw512(a, b);
+#else
+    return __builtin_convertvector(__builtin_convertvector(a, int32) * __builtin_convertvector(b, int32) >> 16, short32);
+#endif
+}
+
+// Sixteen integers, each in both halves of its lane.
+inline short32 in_pairs(float16 value) {
+    uint16 n = as_uint16(convert_int16_rte(value));
+    return __builtin_astype((n & 0xFFFFu) | n << 16, short32);
+}
+
 // Numbers [part, pair, group of rows, row] that stand for the weights of group g in parts of a chunk, and their unit.
+// Weights are scaled in 16 bits: both the number and its scale are shifted up as far as they stay below 32768 (the scale: 22000).
 inline float16 decode_chunk(__global const uchar *w_ND, uint part0, uint parts, uint g, uint *numbers) {
-    float16 largest = 0.0f;
+    float16 largest = 0.0f, scale[CHUNK * HALVES], minimum[CHUNK * HALVES];
     for (uint p = 0; p < parts; p++) {
         uint16 q[16];
-        float16 scale[HALVES], minimum[HALVES];
         uint part = part0 + p;
-        decode_part(w_ND + (ulong)(part / PARTS) * (16 * BLOCK_BYTES), part % PARTS, q, scale, minimum);
+        __global const uchar *block = w_ND + (ulong)(part / PARTS) * (16 * BLOCK_BYTES);
+        decode_part(block, part % PARTS, q, scale + p * HALVES, minimum + p * HALVES);
 #pragma unroll
-        for (uint h = 0; h < HALVES; h++) {
+        for (uint h = p * HALVES; h < (p + 1) * HALVES; h++) {
 #if HAS_MINIMUM
             largest = fmax(largest, fmax(fabs(minimum[h]), fabs(scale[h] * (float)MOST + minimum[h])));
 #else
@@ -60,20 +77,26 @@ inline float16 decode_chunk(__global const uchar *w_ND, uint part0, uint parts, 
     float16 per_unit = largest > 0.0f ? SIZE_MOST / largest : (float16)(0.0f);
     for (uint p = 0; p < parts; p++) {
         uint16 q[16];
-        float16 scale[HALVES], minimum[HALVES];
+        float16 unused[HALVES];
         uint part = part0 + p;
-        decode_part(w_ND + (ulong)(part / PARTS) * (16 * BLOCK_BYTES), part % PARTS, q, scale, minimum);
+        __global const uchar *block = w_ND + (ulong)(part / PARTS) * (16 * BLOCK_BYTES);
+        decode_part(block, part % PARTS, q, unused, unused);
 #pragma unroll
         for (uint h = 0; h < HALVES; h++) {
-            float16 factor = scale[h] * per_unit, offset = 0.0f;
+            short32 factors = in_pairs(scale[p * HALVES + h] * per_unit * (float)(2 << BITS));
 #if HAS_MINIMUM
-            offset = minimum[h] * per_unit;
+            // A half more, which products lose on average.
+            short32 offsets = in_pairs(MULTIPLY_ADD(minimum[p * HALVES + h], per_unit, (float16)(0.5f)));
 #endif
 #pragma unroll
             for (uint i = h * 16 / HALVES; i < (h + 1) * 16 / HALVES; i++) {
-                uint16 lo = as_uint16(convert_int16_rte(MULTIPLY_ADD(LOW(q[i]), factor, offset)));
-                uint16 hi = as_uint16(convert_int16_rte(MULTIPLY_ADD(HIGH(q[i]), factor, offset)));
-                vstore16((lo & 0xFFFFu) | hi << 16, (p * 16 + i) * GROUPS + g, numbers);
+                short32 n = __builtin_astype(q[i], short32);
+#if HAS_MINIMUM
+                n = high_products(n << (short)(15 - BITS), factors) + offsets;
+#else
+                n = (high_products(n << (short)8, factors) + (short)1) >> (short)1; // twice the weight, rounded
+#endif
+                vstore16(__builtin_astype(n, uint16), (p * 16 + i) * GROUPS + g, numbers);
             }
         }
     }
