@@ -54,6 +54,7 @@ def unpack(packed: Bytes, bits: int) -> Bytes:
 
 def pack(numbers: Bytes, bits: int) -> Bytes:
     """The inverse of `unpack`: [..., 8 // bits, m] -> [..., m]."""
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]
-    packed: Bytes = np.bitwise_or.reduce(numbers << shifts, axis=-2)
+    packed = numbers[..., 0, :].copy()
+    for i in range(1, 8 // bits):
+        packed |= numbers[..., i, :] << np.uint8(bits * i)
     return packed
