@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_llama.blocks import dequantize, quantize
 from cl_llama.errors import ClLlamaError
 from cl_llama.opencl.runtime import Runtime
 from cl_llama.ops.attention import attention, plan_attention, rope_store
@@ -17,7 +18,7 @@ from cl_llama.ops.attention_cache import BLOCK, cache_from_numpy
 from cl_llama.ops.elementwise import embedding, rmsnorm, swiglu
 from cl_llama.ops.matmul import Precision, matmul
 from cl_llama.ops.selection import argmax, softmax, top_k
-from cl_llama.ops.weight import Segment, Weight
+from cl_llama.ops.weight import Segment, Weight, upload_matrix
 
 _Arrays = tuple[NDArray[Any], NDArray[Any]]
 """What the device computed, and what NumPy did."""
@@ -75,6 +76,36 @@ def _matmul(T: int, precision: Precision) -> Callable[[Runtime], _Arrays]:
         x = runtime.from_numpy(x_TD)
         matmul(x, weight, out, bias, accumulate=True, precision=precision)
         return out.numpy(), x_TD.astype(np.float64) @ w_ND.astype(np.float64).T + bias_N + before_TN
+
+    return check
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A matrix as checkpoints give it."""
+
+    values: NDArray[np.float32]
+    name = "the check's weights"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def read_rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        return self.values[start:stop]
+
+    def release(self) -> None:
+        """There is nothing to drop."""
+
+
+def _matmul_blocks(format: str, T: int, precision: Precision) -> Callable[[Runtime], _Arrays]:
+    def check(runtime: Runtime) -> _Arrays:
+        x_TD, w_ND = _random(20, T, 512), _random(21, 77, 512)
+        out = runtime.empty((T, 77), np.float32)
+        weight = upload_matrix(runtime, _Rows(w_ND), quantize=format)
+        matmul(runtime.from_numpy(x_TD), weight, out, precision=precision)
+        stored = dequantize(format, quantize(format, w_ND))
+        return out.numpy(), x_TD.astype(np.float64) @ stored.astype(np.float64).T
 
     return check
 
@@ -182,6 +213,9 @@ _CHECKS: dict[str, tuple[Callable[[Runtime], _Arrays], float]] = {
     "matmul of 3 rows": (_matmul(3, "high"), 2e-5),
     "matmul of 40 rows": (_matmul(40, "high"), 5e-5),
     "matmul of 40 rows, fast": (_matmul(40, "fast"), 2e-2),
+    "matmul of 1 row by q8_0": (_matmul_blocks("q8_0", 1, "high"), 4e-5),
+    "matmul of 3 rows by q4_k, fast": (_matmul_blocks("q4_k", 3, "fast"), 2e-4),
+    "matmul of 40 rows by q4_k, fast": (_matmul_blocks("q4_k", 40, "fast"), 2e-2),
     "rope_store": (_rope, 3e-3),
     "attention of 1 token": (_attention(1, 70, "high"), 2e-5),
     "attention of 40 tokens": (_attention(40, 30, "high"), 1e-4),

@@ -130,5 +130,5 @@ def test_an_unknown_device(cl_llama, device_infos):
 def test_this_machine(device, cl_llama):
     ended = cl_llama("doctor", "--opencl-device", device.index)
     assert ended.status == 0, ended.out
-    assert ": 13 of 13 operations agree with NumPy" in ended.out
+    assert ": 16 of 16 operations agree with NumPy" in ended.out
     assert "broken" not in ended.out

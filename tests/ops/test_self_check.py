@@ -17,7 +17,7 @@ def failures(runtime: Runtime) -> dict[str, str]:
 
 
 def test_every_operation_is_right(runtime: Runtime) -> None:
-    assert len(list(self_check(runtime))) == 13
+    assert len(list(self_check(runtime))) == 16
     assert failures(runtime) == {}
 
 
