@@ -1,7 +1,7 @@
 """Measures cl-llama beside other engines with the same weights, in turn, in one run.
 
     python tools/bench_peers.py --folder /tmp/peers-1b --threads 2 \\
-        --python llama.cpp=/opt/peers/bin/python --python torch=/opt/torch/bin/python
+        --python llama.cpp=~/peers/bin/python --python torch=~/torch/bin/python
 
 Writes a random model of a named shape as a Hugging Face folder, if it is not there yet; each engine
 makes its own format from it. With --quantize, one format after another, cl-llama and llama.cpp read
