@@ -64,7 +64,7 @@ UNITS: dict[UnitName, Unit] = {
     "mma": Unit(nvidia.absence, lambda: None, nvidia.check, ("matmul_mma.cl", "attention_mma.cl")),
     "dpas": Unit(intel.absence, lambda: None, intel.check, ("matmul_dpas.cl",)),
     "vnni": Unit(
-        vnni.absence, lambda: None, vnni.check, ("matmul_dots_cpu.cl", "pack_bytes_cpu.cl")
+        vnni.absence, lambda: None, vnni.check, ("matmul_blocks_cpu.cl", "pack_bytes_cpu.cl")
     ),
 }
 

@@ -47,7 +47,7 @@ def check(runtime: "Runtime") -> str | None:
     kernel = runtime.kernel("pack_bytes_cpu.cl", "pack_bytes", "bbfbuuu", **defines)
     runtime.launch(kernel, (1,), (1,), x, x, 0.0, packed, 1, _D, 0)
     types = "bllbbluu" * 3 + "buuuu"
-    kernel = runtime.kernel("matmul_dots_cpu.cl", "matmul_dots", types, **defines)
+    kernel = runtime.kernel("matmul_blocks_cpu.cl", "matmul_blocks", types, **defines, VNNI=1)
     matrix: tuple[object, ...] = (w, 0, blocks.nbytes, out, out, 16, 0)
     runtime.launch(kernel, (1,), (1,), *matrix, 16, *((*matrix, 0) * 2), packed, 1, _D, 1, 0)
     expected = w_ND.astype(np.float32) @ x_D

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cl_llama.blocks import FORMATS
-from cl_llama.opencl.runtime import DeviceArray, Runtime
+from cl_llama.opencl.runtime import DeviceArray
 from cl_llama.ops.block_layout import LANES
 from cl_llama.ops.matmul_cpu import GEMV_MATRIX, MATRICES, Norm, matrix_arguments
 from cl_llama.ops.matmul_method import ARGUMENTS, NORM, Method, Product, arguments
@@ -62,7 +62,13 @@ class BlocksCpu:
         """
         T, D = shape
         runtime = x.runtime
-        kernel = self._kernel(runtime, matrices[0][0].weight.format, T)
+        kernel = runtime.kernel(
+            "matmul_blocks_cpu.cl",
+            "matmul_blocks",
+            _ARGUMENTS,
+            **self._defines(matrices[0][0].weight.format, T),
+            STREAMS=_STREAMS,
+        )
         groups = [ceil_div(segment.rows, LANES) for _, segment in matrices]
         # Items as large as leaves every core some.
         wanted = sum(groups) // (_ITEMS_PER_UNIT * runtime.compute_units)
@@ -71,16 +77,9 @@ class BlocksCpu:
         values = matrix_arguments(matrices, LANES)
         runtime.launch(kernel, (items,), (1,), *values, x, T, D, per_item, flags)
 
-    def _kernel(self, runtime: Runtime, format: str, T: int) -> "cl.Kernel":
-        return runtime.kernel(
-            "matmul_blocks_cpu.cl",
-            "matmul_blocks",
-            _ARGUMENTS,
-            FORMAT=format.upper(),
-            LEVELS=self.levels,
-            STREAMS=_STREAMS,
-            TILE_T=next(t for t in (1, 2, 4, BLOCK_ROWS) if t >= T),
-        )
+    def _defines(self, format: str, T: int) -> dict[str, int | str]:
+        tile_t = next(t for t in (1, 2, 4, BLOCK_ROWS) if t >= T)
+        return {"FORMAT": format.upper(), "LEVELS": self.levels, "TILE_T": tile_t}
 
 
 DOTS_FORMATS = frozenset(FORMATS) - {"q2_k"}
@@ -103,23 +102,18 @@ class DotsCpu(BlocksCpu):
         T, D = x_TD.shape
         runtime = x_TD.runtime
         packed = runtime.scratch("packed_columns", (D // 32, T, _MOST_WORDS), np.uint32)
-        kernel = runtime.kernel("pack_bytes_cpu.cl", "pack_bytes", _PACK_ARGUMENTS, **self._defines)
+        kernel = runtime.kernel(
+            "pack_bytes_cpu.cl",
+            "pack_bytes",
+            _PACK_ARGUMENTS,
+            FORMAT=self.format.upper(),
+            LIMBS=self.levels + 1,
+        )
         _launch_pack(kernel, x_TD, packed, norm)
         return packed
 
-    @property
-    def _defines(self) -> dict[str, int | str]:
-        return {"FORMAT": self.format.upper(), "LIMBS": self.levels + 1}
-
-    def _kernel(self, runtime: Runtime, format: str, T: int) -> "cl.Kernel":
-        return runtime.kernel(
-            "matmul_dots_cpu.cl",
-            "matmul_dots",
-            _ARGUMENTS,
-            **self._defines,
-            STREAMS=_STREAMS,
-            TILE_T=T,
-        )
+    def _defines(self, format: str, T: int) -> dict[str, int | str]:
+        return {"FORMAT": format.upper(), "LIMBS": self.levels + 1, "TILE_T": T, "VNNI": 1}
 
 
 class GemmBlocksCpu(Method):
