@@ -11,6 +11,7 @@ import functools
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,11 +31,16 @@ _ITEMS = 64  # of the check: enough that every thread of the runtime takes part 
 
 def absence(device: DeviceInfo) -> str | None:
     """Why the device has no AMX; None if the processor says that it has."""
+    return lacks_flags(device, _NEEDED_FLAGS)
+
+
+def lacks_flags(device: DeviceInfo, needed: Sequence[str]) -> str | None:
+    """Why kernels on a device cannot use these features of the processor; None if they may."""
     if not device.is_cpu or "llvmpipe" in device.name.lower():
         return "kernels do not run on the processor's own instructions"
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return "it is used on x86-64 Linux only"
-    missing = [flag for flag in _NEEDED_FLAGS if flag not in cpu_flags()]
+    missing = [flag for flag in needed if flag not in cpu_flags()]
     return f"the processor has no {' and no '.join(missing)}" if missing else None
 
 

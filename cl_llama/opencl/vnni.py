@@ -3,13 +3,11 @@
 The instructions work on any OpenCL runtime that runs kernels on the host's cores.
 """
 
-import platform
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cl_llama.opencl.amx import cpu_flags
+from cl_llama.opencl.amx import lacks_flags
 from cl_llama.opencl.devices import DeviceInfo
 
 if TYPE_CHECKING:
@@ -21,12 +19,7 @@ _D = 64
 
 def absence(device: DeviceInfo) -> str | None:
     """Why the device has no VNNI; None if the processor says that it has."""
-    if not device.is_cpu or "llvmpipe" in device.name.lower():
-        return "kernels do not run on the processor's own instructions"
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        return "it is used on x86-64 Linux only"
-    missing = [flag for flag in _NEEDED_FLAGS if flag not in cpu_flags()]
-    return f"the processor has no {' and no '.join(missing)}" if missing else None
+    return lacks_flags(device, _NEEDED_FLAGS)
 
 
 def check(runtime: "Runtime") -> str | None:
