@@ -90,15 +90,14 @@
 #endif
 // Asks for a line AHEAD of the part, one of as many as the part is long; a few at a time, since a core waits for ten or so.
 #define PART_BYTES (16 * BLOCK_BYTES / PARTS)
-#define ASK_LINE(part, i) LINE("prefetcht0 " TEXT(AHEAD) "+" TEXT(PART_BYTES) "*" #part "+64*" #i "(%[block])")
-#define ASK(part, i) ASK_LINE(part, i)
+#define ASK(part, i) LINE("prefetcht0 " TEXT(AHEAD) "+" TEXT(PART_BYTES) "*" #part "+64*" #i "(%[block])")
 #if PART_BYTES > 320
-#define ASK5(part, i) ASK_LINE(part, i)
+#define ASK5(part, i) ASK(part, i)
 #else
 #define ASK5(part, i)
 #endif
 #if PART_BYTES > 448
-#define ASK7(part, i) ASK_LINE(part, i)
+#define ASK7(part, i) ASK(part, i)
 #else
 #define ASK7(part, i)
 #endif
@@ -263,57 +262,37 @@
 #define INITIAL(part, t, l, n, n2) ZERO(n) ZERO(n2)
 #endif
 #if KEEPS_X
-#define KEPT_0 16
 #define DOT(part, t, n, x, word, w) LINE("vpdpbusd %%zmm" #x "," Z(w) "," Z(n))
 #else
 #define DOT(part, t, n, x, word, w) LINE("vpdpbusd " SPREAD(part, t, word) "," Z(w) "," Z(n))
 #endif
-#define ASK1_0(part) ASK(part, 1)
-#define ASK2_0(part) ASK(part, 2) ASK5(part, 5)
-#define ASK3_0(part) ASK(part, 3) ASK5(part, 6)
-#define ASK4_0(part) ASK(part, 4) ASK7(part, 7) ASK7(part, 8)
-#define ASK1_1(part)
-#define ASK2_1(part)
-#define ASK3_1(part)
-#define ASK4_1(part)
-#define ASK1_2(part)
-#define ASK2_2(part)
-#define ASK3_2(part)
-#define ASK4_2(part)
-#define ASK1_3(part)
-#define ASK2_3(part)
-#define ASK3_3(part)
-#define ASK4_3(part)
-#define ASK1_4(part)
-#define ASK2_4(part)
-#define ASK3_4(part)
-#define ASK4_4(part)
-#define ASK1_5(part)
-#define ASK2_5(part)
-#define ASK3_5(part)
-#define ASK4_5(part)
-#define ASK1_6(part)
-#define ASK2_6(part)
-#define ASK3_6(part)
-#define ASK4_6(part)
-#define ASK1_7(part)
-#define ASK2_7(part)
-#define ASK3_7(part)
-#define ASK4_7(part)
+// For the first row alone.
+#define ONCE_0(...) __VA_ARGS__
+#define ONCE_1(...)
+#define ONCE_2(...)
+#define ONCE_3(...)
+#define ONCE_4(...)
+#define ONCE_5(...)
+#define ONCE_6(...)
+#define ONCE_7(...)
+#define ASK_1(part) ASK(part, 1)
+#define ASK_2(part) ASK(part, 2) ASK5(part, 5)
+#define ASK_3(part) ASK(part, 3) ASK5(part, 6)
+#define ASK_4(part) ASK(part, 4) ASK7(part, 7) ASK7(part, 8)
 #if LIMBS == 1
 #define LIMB_SUMS(part, t)                                                        \
     INITIAL(part, t, 0, A0, B0)                                                   \
-    ASK1_##t(part) DOT(part, t, A0, 16, 0, W0) DOT(part, t, B0, 20, 4, W4) ASK2_##t(part) DOT(part, t, A0, 17, 1, W1) DOT(part, t, B0, 21, 5, W5) \
-    ASK3_##t(part) DOT(part, t, A0, 18, 2, W2) DOT(part, t, B0, 22, 6, W6) ASK4_##t(part) DOT(part, t, A0, 19, 3, W3) DOT(part, t, B0, 23, 7, W7)
+    ONCE_##t(ASK_1(part)) DOT(part, t, A0, 16, 0, W0) DOT(part, t, B0, 20, 4, W4) ONCE_##t(ASK_2(part)) DOT(part, t, A0, 17, 1, W1) DOT(part, t, B0, 21, 5, W5) \
+    ONCE_##t(ASK_3(part)) DOT(part, t, A0, 18, 2, W2) DOT(part, t, B0, 22, 6, W6) ONCE_##t(ASK_4(part)) DOT(part, t, A0, 19, 3, W3) DOT(part, t, B0, 23, 7, W7)
 #define JOIN(a, b, c) TO_FLOAT(a)
 #define ADD_HALVES ADD(B0, A0)
 #else
 #define LIMB_SUMS_2(part, t)                                                                                        \
     INITIAL(part, t, 0, A0, B0) INITIAL(part, t, 1, A1, B1)                                                         \
-    ASK1_##t(part) DOT(part, t, A0, 16, 0, W0) DOT(part, t, B0, 20, 4, W4) DOT(part, t, A1, 24, 8, W0) DOT(part, t, B1, 28, 12, W4)  \
-    ASK2_##t(part) DOT(part, t, A0, 17, 1, W1) DOT(part, t, B0, 21, 5, W5) DOT(part, t, A1, 25, 9, W1) DOT(part, t, B1, 29, 13, W5)  \
-    ASK3_##t(part) DOT(part, t, A0, 18, 2, W2) DOT(part, t, B0, 22, 6, W6) DOT(part, t, A1, 26, 10, W2) DOT(part, t, B1, 30, 14, W6) \
-    ASK4_##t(part) DOT(part, t, A0, 19, 3, W3) DOT(part, t, B0, 23, 7, W7) DOT(part, t, A1, 27, 11, W3) DOT(part, t, B1, 31, 15, W7)
+    ONCE_##t(ASK_1(part)) DOT(part, t, A0, 16, 0, W0) DOT(part, t, B0, 20, 4, W4) DOT(part, t, A1, 24, 8, W0) DOT(part, t, B1, 28, 12, W4)  \
+    ONCE_##t(ASK_2(part)) DOT(part, t, A0, 17, 1, W1) DOT(part, t, B0, 21, 5, W5) DOT(part, t, A1, 25, 9, W1) DOT(part, t, B1, 29, 13, W5)  \
+    ONCE_##t(ASK_3(part)) DOT(part, t, A0, 18, 2, W2) DOT(part, t, B0, 22, 6, W6) DOT(part, t, A1, 26, 10, W2) DOT(part, t, B1, 30, 14, W6) \
+    ONCE_##t(ASK_4(part)) DOT(part, t, A0, 19, 3, W3) DOT(part, t, B0, 23, 7, W7) DOT(part, t, A1, 27, 11, W3) DOT(part, t, B1, 31, 15, W7)
 #if LIMBS == 2
 #define LIMB_SUMS(part, t) LIMB_SUMS_2(part, t)
 #define JOIN(a, b, c) LINE("vpslld $8," Z(a) "," Z(a)) ADD(b, a) TO_FLOAT(a)
