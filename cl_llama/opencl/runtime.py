@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -100,8 +101,7 @@ class Runtime:
         self._cl = import_pyopencl()
         # Before the context, whose threads are to have the permission that this asks for.
         self.matrix_unit: MatrixUnit | None = find_matrix_unit(device) if matrix_units else None
-        self.vnni = matrix_units and has_vnni(device)
-        """Whether kernels may use AVX-512 VNNI."""
+        self._matrix_units = matrix_units
         self.device = device
         self.family = family_of(device)
         self.compute_units = device.compute_units
@@ -144,6 +144,11 @@ class Runtime:
         return DeviceArray(
             self, self.allocate(math.prod(shape) * dtype.itemsize), tuple(shape), dtype
         )
+
+    @cached_property
+    def vnni(self) -> bool:
+        """Whether kernels may use AVX-512 VNNI; looked for when quantised weights are met."""
+        return self._matrix_units and has_vnni(self.device)
 
     def allocate(self, nbytes: int) -> "cl.Buffer":
         """A buffer of at least `nbytes` bytes and at least 64."""
