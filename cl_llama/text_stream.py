@@ -1,6 +1,6 @@
 """The text of a request while its tokens arrive."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -79,6 +79,15 @@ class TextStream(Iterator[StreamPiece]):
         return StreamPiece(
             text, event.token_id, event.logprob, event.top_logprobs, event.finish_reason
         )
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next piece, the end or an error can be had without waiting."""
+        return self._ended or self._request.has_event(self._read)
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        """Be called when `ready` may have changed, as `Request.subscribe` has it."""
+        self._request.subscribe(callback)
 
     @property
     def prompt_token_ids(self) -> list[int]:

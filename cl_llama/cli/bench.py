@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from cl_llama.bench.shapes import SHAPES, find_shape
-from cl_llama.cli.generate_options import add_number_formats, at_least_one
+from cl_llama.cli.model_options import add_number_formats
+from cl_llama.cli.option_types import at_least_one
 
 if TYPE_CHECKING:
     from cl_llama.bench.report import Report

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cl_llama.cli.generate_options import sampling_params
+from cl_llama.cli.model_options import load_llama
 from cl_llama.cli.prompt import read_prompt
+from cl_llama.cli.sampling_options import sampling_params
 
 if TYPE_CHECKING:
     from cl_llama.engine.params import SamplingParams
@@ -27,27 +28,12 @@ def run(args: argparse.Namespace) -> int:
     params = sampling_params(args)
 
     from cl_llama.cli.loading_bar import LoadingBar
-    from cl_llama.llm import Llama
     from cl_llama.opencl.devices import select_device
 
     began = time.perf_counter()
     device = select_device(args.opencl_device)
     with LoadingBar(sys.stderr, hidden=args.quiet) as bar:
-        llm = Llama.from_pretrained(
-            args.model_path,
-            device=device.index,
-            tokenizer_path=args.tokenizer_path,
-            param_path=args.param_path,
-            chat_template=args.chat_template,
-            max_seq_len=args.max_seq_len,
-            precision=args.precision,
-            kv_type=args.kv_type,
-            quantize=args.quantize,
-            max_threads=args.max_threads,
-            use_mmap=not args.no_mmap,
-            progress=bar.visible,
-            on_progress=bar.loaded,
-        )
+        llm = load_llama(args, device.index, bar)
         load_seconds = time.perf_counter() - began
         with llm, _start(llm, prompt, params, args) as stream:
             bar.await_first_token()

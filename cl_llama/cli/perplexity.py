@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_llama.cli.generate_options import add_number_formats, at_least_one
+from cl_llama.cli.model_options import add_number_formats
+from cl_llama.cli.option_types import at_least_one
 from cl_llama.cli.prompt import read_prompt
 
 if TYPE_CHECKING:

@@ -90,6 +90,7 @@ class Request:
         self._started_at: float | None = None
         self._first_at: float | None = None
         self._last_at: float | None = None
+        self._subscriber: Callable[[], None] | None = None
 
     def __iter__(self) -> Iterator[TokenEvent]:
         """All tokens from the first on, each as soon as it is there.
@@ -111,6 +112,21 @@ class Request:
                 return self._events[index]
             self._raise_error()
             return None
+
+    def has_event(self, index: int) -> bool:
+        """Whether `event(index)` would return, or raise, at once."""
+        with self._changed:
+            return index < len(self._events) or self._finish_reason is not None
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        """Call back after every change from now on, and once at once; for one subscriber.
+
+        The calls come from the engine's thread: they must be quick, must not raise, and may ask
+        `has_event` or wake an event loop.
+        """
+        with self._changed:
+            self._subscriber = callback
+        callback()
 
     def prompt_logits(self) -> Iterator[NDArray[np.float32]]:
         """The logits after every prompt token, in order, as float32 [n, V] for some n each.
@@ -173,20 +189,25 @@ class Request:
                 TokenEvent(choice.token_id, choice.logprob, choice.top_logprobs, finish_reason)
             )
             self._finish_reason = finish_reason
-            self._changed.notify_all()
+            self._tell()
 
     def deliver_prompt_rows(self, rows: NDArray[np.float32]) -> None:
         """The engine has what was asked for after the next prompt tokens."""
         with self._changed:
             self._prompt_rows.append(rows)
-            self._changed.notify_all()
+            self._tell()
 
     def finish(self, reason: FinishReason, error: ClLlamaError | None = None) -> None:
         """The engine ends it without another token."""
         with self._changed:
             self._finish_reason = reason
             self._error = error
-            self._changed.notify_all()
+            self._tell()
+
+    def _tell(self) -> None:
+        self._changed.notify_all()
+        if self._subscriber is not None:
+            self._subscriber()
 
     def _take_rows(self) -> Iterator[NDArray[np.float32]]:
         while True:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cl_llama.cli.generate_options import sampling_params
 from cl_llama.cli.parser import parse
+from cl_llama.cli.sampling_options import sampling_params
 from cl_llama.demo import model_path
 from cl_llama.errors import KernelBuildError
 from cl_llama.llm import Llama, SamplingParams

@@ -64,6 +64,27 @@ def test_a_request_yields_its_tokens_and_its_end(start):
     assert request.result().token_ids == [event.token_id for event in events]
 
 
+def test_a_subscriber_hears_of_every_change(start):
+    model = PagedModel()
+    gate = model.before_forward = Gate()
+    request = start(model).submit([3, 1], greedy(6))
+    heard: list[tuple[bool, ...]] = []
+    done = threading.Event()
+
+    def listen() -> None:
+        heard.append(tuple(request.has_event(index) for index in (0, 5, 6)))
+        if request.finish_reason is not None:
+            done.set()
+
+    request.subscribe(listen)
+    gate.open.set()
+    assert done.wait(10)
+    assert heard[0] == (False, False, False)
+    assert heard[1] == (True, False, False)
+    assert heard[-1] == (True, True, True)  # an end is an event, too
+    assert len(heard) == 7
+
+
 @pytest.mark.parametrize("length", [1, 3, 4, 5, 7, 8, 9, 16, 17, 33])
 def test_prompts_of_all_lengths(start, length: int):
     prompt = [(7 * i) % 40 for i in range(length)]
