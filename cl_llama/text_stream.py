@@ -18,6 +18,11 @@ class StreamPiece:
     """Text that became final: whole characters, none of a stop string; often empty."""
     token_id: int | None
     """None in a last piece that came without a token: the request was cancelled, or had no room."""
+    probability: float
+    """With which the sampler's settings chose the token, after temperature and all cuts.
+
+    1 for a greedy choice; 0 in a piece without a token.
+    """
     logprob: float | None
     """The token's log-probability by the model itself, if `SamplingParams.logprobs` asks for it."""
     top_logprobs: tuple[tuple[int, float], ...]
@@ -69,7 +74,7 @@ class TextStream(Iterator[StreamPiece]):
         if event is None:
             self._ended = True
             reason = self._request.finish_reason
-            return StreamPiece(self._builder.finish(), None, None, (), reason)
+            return StreamPiece(self._builder.finish(), None, 0.0, None, (), reason)
         text = ""
         if event.token_id not in self._request.stop_ids:
             text = self._builder.push(event.token_id)
@@ -77,7 +82,12 @@ class TextStream(Iterator[StreamPiece]):
             self._ended = True
             text += self._builder.finish()
         return StreamPiece(
-            text, event.token_id, event.logprob, event.top_logprobs, event.finish_reason
+            text,
+            event.token_id,
+            event.probability,
+            event.logprob,
+            event.top_logprobs,
+            event.finish_reason,
         )
 
     @property

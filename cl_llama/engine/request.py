@@ -23,6 +23,8 @@ class TokenEvent:
     """A generated token."""
 
     token_id: int
+    probability: float
+    """With which the sampler's settings chose it; greedy: 1."""
     logprob: float | None
     """Natural log of the model's own probability of it; None unless asked for."""
     top_logprobs: tuple[tuple[int, float], ...]
@@ -186,7 +188,13 @@ class Request:
             self._last_at = time.perf_counter()
             self._first_at = self._first_at or self._last_at
             self._events.append(
-                TokenEvent(choice.token_id, choice.logprob, choice.top_logprobs, finish_reason)
+                TokenEvent(
+                    choice.token_id,
+                    choice.probability,
+                    choice.logprob,
+                    choice.top_logprobs,
+                    finish_reason,
+                )
             )
             self._finish_reason = finish_reason
             self._tell()

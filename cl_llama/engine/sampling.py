@@ -44,6 +44,8 @@ class Choice:
     """A chosen token and, where the request asked for them, the model's log-probabilities."""
 
     token_id: int
+    probability: float = 1.0
+    """With which the settings chose it: after penalties, temperature and all cuts; greedy: 1."""
     logprob: float | None = None
     top_logprobs: tuple[tuple[int, float], ...] = ()
     """The likeliest (token id, log-probability), best first."""
@@ -94,28 +96,37 @@ class Sampler:
     def choose_from_top(self, values_k: _Floats, ids_k: _Ids, logsumexp: float | None) -> Choice:
         """Choose given the row's largest logits, descending, `needs` of them or more."""
         _check_row(values_k)
-        if self.params.temperature == 0.0:
-            return self._record(_choice(self.params, 0, values_k, ids_k, logsumexp))
-        kept = self.params.top_k
-        index = draw(values_k[:kept], self.params, self._uniform())
-        return self._record(_choice(self.params, index, values_k, ids_k, logsumexp))
+        index, probability = 0, 1.0
+        if self.params.temperature != 0.0:
+            kept = self.params.top_k
+            index, probability = draw(values_k[:kept], self.params, self._uniform())
+        token_id = int(ids_k[index])
+        if self.params.logprobs is None or logsumexp is None:
+            return self._record(Choice(token_id, probability))
+        shown = self.params.logprobs
+        top = _top_logprobs(values_k[:shown], ids_k[:shown], logsumexp)
+        logprob = float(values_k[index]) - logsumexp
+        return self._record(Choice(token_id, probability, logprob, top))
 
     def choose_from_row(self, logits_V: NDArray[np.float32]) -> Choice:
         """Choose given the whole row of logits."""
         _check_row(logits_V)
         adjusted_V = self._adjust(logits_V)
+        probability = 1.0
         if self.params.temperature == 0.0:
             token_id = int(adjusted_V.argmax())
         elif self.params.top_k:
             values_k, ids_k = select_top(adjusted_V, self.params.top_k)
-            token_id = int(ids_k[draw(values_k, self.params, self._uniform())])
+            index, probability = draw(values_k, self.params, self._uniform())
+            token_id = int(ids_k[index])
         else:
-            token_id = draw(adjusted_V, self.params, self._uniform())
+            token_id, probability = draw(adjusted_V, self.params, self._uniform())
         if self.params.logprobs is None:
-            return self._record(Choice(token_id))
+            return self._record(Choice(token_id, probability))
         norm = _logsumexp(logits_V)
         top = _top_logprobs(*select_top(logits_V, self.params.logprobs), norm)
-        return self._record(Choice(token_id, float(logits_V[token_id]) - norm, top))
+        logprob = float(logits_V[token_id]) - norm
+        return self._record(Choice(token_id, probability, logprob, top))
 
     def _record(self, choice: Choice) -> Choice:
         self.generated.append(choice.token_id)
@@ -228,8 +239,11 @@ class StepLogits:
         return sampler.choose_from_top(self._values_Rk[row], self._ids_Rk[row], norm)
 
 
-def draw(logits_N: _Floats, params: SamplingParams, uniform: float) -> int:
-    """Index of the token that `uniform` in [0, 1) picks after temperature, top-p and min-p."""
+def draw(logits_N: _Floats, params: SamplingParams, uniform: float) -> tuple[int, float]:
+    """Index of the token that `uniform` in [0, 1) picks after temperature, top-p and min-p.
+
+    With it comes its probability among the tokens that are left.
+    """
     with np.errstate(over="ignore"):  # a tiny temperature: -inf is what is meant
         scaled_N = (logits_N.astype(np.float64) - float(logits_N.max())) / params.temperature
     p_N = np.exp(scaled_N)
@@ -248,7 +262,8 @@ def draw(logits_N: _Floats, params: SamplingParams, uniform: float) -> int:
     # `uniform` is at most 1 - 2**-53, so the product rounds below the sum: the index exists, and
     # side="right" skips tokens of probability 0.
     target = uniform * cumulated[-1]
-    return int(kept[np.searchsorted(cumulated, target, side="right")])
+    index = int(kept[np.searchsorted(cumulated, target, side="right")])
+    return index, min(1.0, float(p_N[index] / cumulated[-1]))
 
 
 def select_top(values_V: _Floats, k: int) -> tuple[_Floats, _Ids]:
@@ -272,16 +287,6 @@ def _check_row(logits: _Floats) -> None:
 def _logsumexp(logits_V: NDArray[np.float32]) -> float:
     largest = float(logits_V.max())
     return largest + float(np.log(np.exp(logits_V.astype(np.float64) - largest).sum()))
-
-
-def _choice(
-    params: SamplingParams, index: int, values_k: _Floats, ids_k: _Ids, logsumexp: float | None
-) -> Choice:
-    token_id = int(ids_k[index])
-    if params.logprobs is None or logsumexp is None:
-        return Choice(token_id)
-    top = _top_logprobs(values_k[: params.logprobs], ids_k[: params.logprobs], logsumexp)
-    return Choice(token_id, float(values_k[index]) - logsumexp, top)
 
 
 def _top_logprobs(values: _Floats, ids: _Ids, logsumexp: float) -> tuple[tuple[int, float], ...]:

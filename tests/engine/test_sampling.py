@@ -59,8 +59,10 @@ def test_draws_follow_the_distribution(settings: dict[str, float]):
     logits, ids = LOGITS, np.arange(V)
     if params.top_k:
         logits, ids = select_top(LOGITS, params.top_k)
-    counts = np.bincount([ids[draw(logits, params, u)] for u in uniforms], minlength=V)
+    draws = [draw(logits, params, u) for u in uniforms]
+    counts = np.bincount([ids[index] for index, _ in draws], minlength=V)
     np.testing.assert_allclose(counts / 4000, expected, atol=2 / 4000)
+    np.testing.assert_allclose([p for _, p in draws], [expected[ids[i]] for i, _ in draws])
 
 
 def test_seeded_draws_follow_the_distribution():
@@ -76,7 +78,7 @@ def test_seeded_draws_follow_the_distribution():
 @pytest.mark.parametrize("top_p", [1.0, 0.5])
 def test_extreme_draws_never_pick_an_impossible_token(uniform: float, top_p: float):
     logits = np.array([-np.inf, 0.1, -np.inf, 0.2, 0.3, -np.inf])
-    assert draw(logits, SamplingParams(top_p=top_p), uniform) in (1, 3, 4)
+    assert draw(logits, SamplingParams(top_p=top_p), uniform)[0] in (1, 3, 4)
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-30, 1e308])
@@ -184,6 +186,9 @@ def test_the_cheapest_way_gives_the_same_choice(settings: dict[str, float], used
             assert calls == used
             b = StepLogits(logits, [plain], whole=True).choose(row, plain)
             assert a.token_id == b.token_id
+            assert a.probability == pytest.approx(b.probability)
+            assert 0 < a.probability <= 1
+            assert a.probability == 1 or params.temperature > 0
             assert [i for i, _ in a.top_logprobs] == [i for i, _ in b.top_logprobs]
             if params.logprobs is None:
                 assert a.logprob is b.logprob is None
