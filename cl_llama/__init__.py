@@ -17,6 +17,7 @@ from cl_llama.errors import (
     DeviceError,
     DeviceMemoryError,
     KernelBuildError,
+    QueueFullError,
     RequestError,
     TokenizerError,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "DeviceMemoryError",
     "KernelBuildError",
     "Llama",
+    "QueueFullError",
     "RequestError",
     "SamplingParams",
     "StreamPiece",

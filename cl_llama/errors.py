@@ -9,6 +9,7 @@
       TokenizerError          a tokenizer file that is missing, damaged or does not match the model
       ChatTemplateError       a chat template that is missing, damaged or takes too long
       RequestError            a prompt or a sampling parameter that cannot be served
+        QueueFullError        one more request than may wait at the same time
 
 A message is one line: the operation or file, what was expected, what was got, what to do.
 """
@@ -48,3 +49,7 @@ class ChatTemplateError(ClLlamaError):
 
 class RequestError(ClLlamaError):
     """A prompt or a sampling parameter that the engine cannot serve."""
+
+
+class QueueFullError(RequestError):
+    """As many requests wait for the engine as may; a later one will find room."""

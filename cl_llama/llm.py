@@ -45,6 +45,9 @@ class Llama:
         max_seq_len: int | None = None,
         end_ids: Sequence[int] | None = None,
         chat_template: "ChatTemplate | None" = None,
+        max_waiting: int | None = None,
+        prefix_cache: bool = True,
+        device_label: str = "",
         resources: ExitStack | None = None,
     ) -> None:
         """Serve a model that is already there; `from_pretrained` loads one.
@@ -52,7 +55,9 @@ class Llama:
         max_seq_len: prompt and generated tokens together; None: the model's own. Either is cut to
         what the model's cache holds. end_ids: the tokens that end a text; None: those of the
         model's configuration or, if it names none, the tokenizer's. chat_template: closed with the
-        model. resources: closed after the engine has let go of the model.
+        model. max_waiting: requests that wait while no more can run, at most; None: any number.
+        prefix_cache: whether prompts that begin alike share their cache. device_label: what
+        computes. resources: closed after the engine has let go of the model.
         """
         config = model.config
         _check_vocabulary(tokenizer, config)
@@ -61,7 +66,15 @@ class Llama:
             end_ids = config.eos_ids or (tokenizer.eos_ids if tokenizer is not None else ())
         self._tokenizer = tokenizer
         self._chat_template = chat_template
-        self._engine = Engine(model, max_seq_len or config.max_seq_len, end_ids=end_ids)
+        _check_queue(max_waiting)
+        self._engine = Engine(
+            model,
+            max_seq_len or config.max_seq_len,
+            end_ids=end_ids,
+            max_waiting=max_waiting,
+            prefix_cache=prefix_cache,
+        )
+        self._device_label = device_label
         resources = resources or ExitStack()
         if chat_template is not None:
             resources.callback(chat_template.close)
@@ -82,6 +95,8 @@ class Llama:
         quantize: Literal["q8_0", "q4_0", "q4_k"] | None = None,
         max_threads: int | None = None,
         use_mmap: bool = True,
+        max_waiting: int | None = None,
+        prefix_cache: bool = True,
         progress: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Self:
@@ -102,8 +117,10 @@ class Llama:
         blocks stay as they are. max_threads: on a CPU device, the most of its cores to use; other
         devices ignore it. use_mmap: CPU devices compute with float16 weights where the model's
         files lie in memory, without a copy; files that are cut short meanwhile end the process,
-        False copies them. progress: show a download's. on_progress: called with the share of the
-        weights that is loaded, 0 to 1.
+        False copies them. max_waiting: requests that wait while no more can run, at most, further
+        ones get QueueFullError; None: any number. prefix_cache: compute what prompts begin alike
+        with once, as long as the cache has room. progress: show a download's. on_progress: called
+        with the share of the weights that is loaded, 0 to 1.
 
         Raises ClLlamaError: CheckpointError, TokenizerError, DeviceError, RequestError by what is
         wrong.
@@ -128,6 +145,7 @@ class Llama:
             )
         if max_threads is not None and max_threads < 1:
             raise RequestError(f"max_threads must be at least 1, got {max_threads}")
+        _check_queue(max_waiting)
         if path_or_repo_id is None:
             from cl_llama.demo import model_path
 
@@ -173,6 +191,9 @@ class Llama:
                 max_seq_len=max_seq_len,
                 end_ids=end_ids,
                 chat_template=template,
+                max_waiting=max_waiting,
+                prefix_cache=prefix_cache,
+                device_label=runtime.device.label,
                 resources=resources,
             )
         except BaseException:
@@ -198,6 +219,11 @@ class Llama:
     def engine(self) -> Engine:
         """The engine that runs all requests."""
         return self._engine
+
+    @property
+    def device_label(self) -> str:
+        """The device's number, platform and name; empty for a model that tells of none."""
+        return self._device_label
 
     @property
     def max_seq_len(self) -> int:
@@ -412,6 +438,11 @@ def _check_length(max_seq_len: int | None, config: ModelConfig) -> None:
             f"max_seq_len is {max_seq_len}; this model has learned {config.max_seq_len} positions "
             "and knows no others"
         )
+
+
+def _check_queue(max_waiting: int | None) -> None:
+    if max_waiting is not None and max_waiting < 0:
+        raise RequestError(f"max_waiting must be at least 0, or None, got {max_waiting}")
 
 
 def _is_one(prompt: Prompt | Sequence[Prompt]) -> bool:

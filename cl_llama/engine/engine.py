@@ -10,6 +10,7 @@ import operator
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,22 @@ from cl_llama.engine.request import FinishReason, Request
 from cl_llama.engine.sampling import LogitMask, Sampler, StepLogits
 from cl_llama.engine.scheduler import Chunk, Scheduler
 from cl_llama.engine.scheduler import Sequence as CacheSequence
-from cl_llama.errors import ClLlamaError, DeviceError, RequestError
+from cl_llama.engine.status import EngineState, EngineStatus, Totals
+from cl_llama.errors import ClLlamaError, DeviceError, QueueFullError, RequestError
 from cl_llama.models.batch import LOGITS_ROWS, STEP_TOKENS, Batch, Model
 
 MAX_BATCH = 32
 ALL_ROWS = LOGITS_ROWS - MAX_BATCH
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Sizes of the scheduler's queues and its pool."""
+
+    running: int = 0
+    waiting: int = 0
+    blocks_held: int = 0
+    blocks_idle: int = 0
 
 
 class Engine:
@@ -41,6 +53,8 @@ class Engine:
         step_tokens: int = STEP_TOKENS,
         max_batch: int = MAX_BATCH,
         all_rows: int = ALL_ROWS,
+        max_waiting: int | None = None,
+        prefix_cache: bool = True,
     ) -> None:
         """Take over `model`; its thread starts with the first request.
 
@@ -48,7 +62,8 @@ class Engine:
         end_ids: tokens that end a text unless a request names its own.
         prefill_chunk: tokens of one prompt a step at most. step_tokens: tokens of a step at most.
         max_batch: requests that run at the same time. all_rows: rows of logits that prompt-logits
-        requests get in a step at most.
+        requests get in a step at most. max_waiting: requests that wait while no more can run, at
+        most; None: any number. prefix_cache: whether prompts that begin alike share their cache.
         """
         self.model = model
         self.max_seq_len = min(max_seq_len, model.num_blocks * model.block_size)
@@ -59,8 +74,14 @@ class Engine:
             step_tokens=step_tokens,
             prefill_chunk=prefill_chunk,
             all_rows=all_rows,
+            prefix_cache=prefix_cache,
         )
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
         self._jobs: dict[CacheSequence, Job] = {}
+        self._totals = Totals()
+        self._seen = self._look()
+        """The scheduler as its thread last left it, for other threads."""
         self._changed = threading.Condition()
         # Shared with callers, under the condition's lock:
         self._inbox: deque[Job] = deque()
@@ -80,7 +101,7 @@ class Engine:
         last_rows: int | None = None,
         targets: Sequence[int] | None = None,
     ) -> Request:
-        """Queue a prompt; from any thread. RequestError if it cannot be served.
+        """Queue a prompt; from any thread. RequestError if it cannot be served, QueueFullError now.
 
         logit_mask: called before every choice with the ids generated so far, returns which tokens
         may come next. stop_when: called with every new token but an end token; True ends the text
@@ -112,6 +133,7 @@ class Engine:
             if rows == 0 or (limit == 0 and rows is None):
                 request.finish("length")
                 return request
+            self._check_room()
             self._inbox.append(job)
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -141,6 +163,22 @@ class Engine:
             )
         return ids
 
+    def status(self) -> EngineStatus:
+        """What runs, waits and is held, and the totals; from any thread, without waiting."""
+        with self._changed:
+            seen, waiting = self._seen, len(self._inbox)
+            state: EngineState = "closed" if self._closed else "ready"
+        return EngineStatus(
+            state=state,
+            running=seen.running,
+            waiting=seen.waiting + waiting,
+            cache_blocks=self.model.num_blocks,
+            cache_blocks_held=seen.blocks_held,
+            cache_blocks_idle=seen.blocks_idle,
+            preemptions=self._scheduler.preemptions,
+            **vars(self._totals),
+        )
+
     def close(self) -> None:
         """End all requests as cancelled and wait for the engine's thread; the model stays open."""
         with self._changed:
@@ -153,8 +191,7 @@ class Engine:
     def step(self) -> None:
         """Run the model once for whoever is next: schedule, run, postprocess."""
         chunks = self._scheduler.schedule()
-        for chunk in chunks:
-            self._jobs[chunk.sequence].request.start(chunk.sequence.reused_tokens)
+        self._begin(chunks)
         batch = Batch(tuple(chunk.slice() for chunk in chunks))
         samplers = [
             self._jobs[chunk.sequence].sampler for chunk in chunks if chunk.logits == "last"
@@ -187,6 +224,17 @@ class Engine:
                 self._deliver_rows(job, chunk, rows, row)
             row += part.logits_rows
 
+    def _begin(self, chunks: list[Chunk]) -> None:
+        """Note that a step runs these, some of them for the first time."""
+        totals = self._totals
+        totals.steps += 1
+        for chunk in chunks:
+            request, cached = self._jobs[chunk.sequence].request, chunk.sequence.reused_tokens
+            if request.start(cached):
+                totals.prompt_tokens += len(request.prompt_ids)
+                totals.cached_tokens += cached
+        self._seen = self._look()
+
     def _generate(self, job: Job, rows: StepLogits, row: int) -> None:
         """Choose the job's next token from its row and hand it over."""
         try:
@@ -196,6 +244,7 @@ class Engine:
             self._drop(job, "error", _as_error("choosing a token", error))
             return
         job.sequence.tokens.append(choice.token_id)
+        self._totals.generated_tokens += 1
         if reason is not None:
             self._forget(job)
         job.request.deliver(choice, reason)
@@ -237,6 +286,7 @@ class Engine:
         for chunk in chunks:
             self._drop(self._jobs[chunk.sequence], "error", error)
         self._scheduler.restart()
+        self._seen = self._look()
 
     def _drop(self, job: Job, reason: FinishReason, error: ClLlamaError | None = None) -> None:
         """End a job without another token."""
@@ -246,6 +296,30 @@ class Engine:
     def _forget(self, job: Job) -> None:
         self._scheduler.remove(job.sequence)
         del self._jobs[job.sequence]
+        self._seen = self._look()
+
+    def _look(self) -> _Seen:
+        scheduler, pool = self._scheduler, self._scheduler.pool
+        return _Seen(
+            running=len(scheduler.running),
+            waiting=len(scheduler.waiting),
+            blocks_held=pool.num_blocks - pool.available,
+            blocks_idle=pool.idle,
+        )
+
+    def _check_room(self) -> None:
+        """Raise QueueFullError if too many requests wait; with the lock."""
+        if self._max_waiting is None:
+            return
+        waiting = self._seen.waiting + len(self._inbox)
+        # Until the next step nothing of the inbox runs; what will, does not count. Where some wait
+        # for blocks, a place is of no use.
+        places = 0 if self._seen.waiting else self._max_batch - self._seen.running
+        if waiting >= self._max_waiting + places:
+            raise QueueFullError(
+                f"submit: {waiting} requests wait already, max_waiting is {self._max_waiting}; "
+                "try again later, or load the model with a larger one"
+            )
 
     def _wake(self) -> None:
         with self._changed:
@@ -269,6 +343,7 @@ class Engine:
             for job in itertools.chain(self._jobs.values(), waiting):
                 job.request.finish("error" if failure else "cancelled", failure)
             self._jobs.clear()
+            self._seen = _Seen()
 
     def _receive(self) -> bool:
         """Take in what callers asked for, waiting while there is nothing to do; False to stop."""
@@ -282,6 +357,7 @@ class Engine:
                 job = self._inbox.popleft()
                 self._jobs[job.sequence] = job
                 self._scheduler.add(job.sequence)
+            self._seen = self._look()
         if attention:
             for job in list(self._jobs.values()):
                 if job.request.cancel_requested:

@@ -56,6 +56,11 @@ class BlockPool:
         """Blocks that a table could get: free and idle ones."""
         return len(self._free) + len(self._idle)
 
+    @property
+    def idle(self) -> int:
+        """Blocks that nobody holds and that a prompt with their tokens would find."""
+        return len(self._idle)
+
     def open(self, token_ids: Sequence[int], *, shareable: bool = True) -> BlockTable | None:
         """A table with room for `token_ids`, or None while too few blocks are available.
 

@@ -176,11 +176,13 @@ class Request:
                 generated_tokens_per_second=_rate(generated - 1, self._first_at, self._last_at),
             )
 
-    def start(self, cached_tokens: int) -> None:
-        """The engine is about to compute it for the first time; later calls change nothing."""
-        if self._started_at is None:
-            self._started_at = time.perf_counter()
-            self._cached_tokens = cached_tokens
+    def start(self, cached_tokens: int) -> bool:
+        """The engine is about to compute it; whether for the first time. Later calls do nothing."""
+        if self._started_at is not None:
+            return False
+        self._started_at = time.perf_counter()
+        self._cached_tokens = cached_tokens
+        return True
 
     def deliver(self, choice: Choice, finish_reason: FinishReason | None) -> None:
         """The engine has the next token, and the end if `finish_reason` is given."""

@@ -77,20 +77,24 @@ class Scheduler:
         step_tokens: int,
         prefill_chunk: int,
         all_rows: int,
+        prefix_cache: bool = True,
     ) -> None:
         """At most `max_batch` sequences run at once and `step_tokens` >= max_batch tokens a step.
 
         A sequence gets at most `prefill_chunk` tokens a step; of the logits that are wanted after
         every token a step gives at most `all_rows`, because V logits per token need memory.
+        prefix_cache: whether sequences share the blocks of a common prefix.
         """
         self.pool = pool
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.preemptions = 0
+        """Times that a sequence gave its blocks to an older one."""
         self._max_batch = max_batch
         self._step_tokens = max(step_tokens, max_batch)
         self._prefill_chunk = prefill_chunk
         self._all_rows = all_rows
+        self._prefix_cache = prefix_cache
 
     @property
     def idle(self) -> bool:
@@ -146,7 +150,7 @@ class Scheduler:
     def restart(self) -> None:
         """Send everything back to the queue and forget the cache: its content is in doubt."""
         while self.running:
-            self._preempt()
+            self._send_back()
         self.pool.forget()
 
     def check(self) -> None:
@@ -173,9 +177,8 @@ class Scheduler:
         """Make room for all its tokens, at newer ones' expense; False if it had to go itself."""
         assert sequence.table is not None
         while not self.pool.extend(sequence.table, len(sequence.tokens)):
-            newest = self.running[-1]
-            self._preempt()
-            if newest is sequence:
+            self.preemptions += 1
+            if self._send_back() is sequence:
                 return False
         return True
 
@@ -183,7 +186,7 @@ class Scheduler:
         """Move the head of the queue to the running ones if there is room for it."""
         if len(self.running) == self._max_batch:
             return False
-        shareable = not sequence.wants_all_rows
+        shareable = self._prefix_cache and not sequence.wants_all_rows
         sequence.table = self.pool.open(sequence.tokens, shareable=shareable)
         if sequence.table is None:
             return False
@@ -194,12 +197,12 @@ class Scheduler:
         self.running.append(self.waiting.popleft())
         return True
 
-    def _preempt(self) -> None:
-        """Send the newest running sequence back to the head of the queue."""
+    def _send_back(self) -> Sequence:
+        """Return the newest running sequence, which is now the head of the queue."""
         sequence = self.running.pop()
         self._close(sequence)
         self.waiting.appendleft(sequence)
-        self.preemptions += 1
+        return sequence
 
     def _close(self, sequence: Sequence) -> None:
         if sequence.table is not None:

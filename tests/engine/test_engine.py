@@ -297,7 +297,7 @@ def test_prompt_logits_recomputed_in_other_chunks_come_once(start):
     def preempt_the_newest(token_id: int) -> bool:
         steps.append(token_id)
         if len(steps) == 3:
-            engine._scheduler._preempt()
+            engine._scheduler._send_back()
         return False
 
     engine.submit([1], greedy(30), stop_when=preempt_the_newest)
