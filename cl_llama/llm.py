@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cl_llama.completion import Completion, completion_of
 from cl_llama.engine.engine import Engine
 from cl_llama.engine.params import SamplingParams
+from cl_llama.engine.request import Request
 from cl_llama.engine.sampling import LogitMask
 from cl_llama.errors import ChatTemplateError, RequestError, TokenizerError
 from cl_llama.models.batch import Model
@@ -350,6 +351,17 @@ class Llama:
             raise RequestError("logits: the model was closed before they were all computed")
         return logits_NV
 
+    def embed(self, prompt: Prompt | Sequence[Prompt]) -> NDArray[np.float32]:
+        """A vector that stands for a prompt: float32 [D]; for a list of n prompts [n, D].
+
+        It is the mean of the last hidden states of the prompt's tokens, after the last norm, not
+        normalised; D is the model's width. Raises as `generate` does.
+        """
+        if not _is_one(prompt):
+            return self._embed(cast(Sequence[Prompt], prompt))
+        mean_D: NDArray[np.float32] = self._embed([cast(Prompt, prompt)])[0]
+        return mean_D
+
     def close(self) -> None:
         """End all requests as cancelled, then free the device's memory; more calls do nothing."""
         self._finalizer()
@@ -374,6 +386,21 @@ class Llama:
         with ExitStack() as streams:
             running = [streams.enter_context(self._stream(one, params, logit_mask)) for one in ids]
             return [completion_of(stream, params) for stream in running]
+
+    def _embed(self, prompts: Sequence[Prompt]) -> NDArray[np.float32]:
+        ids = [self._encode(prompt) for prompt in prompts]
+        means_ND = np.empty((len(ids), self.config.d_model), np.float32)
+        requests: list[Request] = []
+        try:
+            for one in ids:
+                requests.append(self._engine.submit(one, embed=True))
+            for mean_D, request in zip(means_ND, requests, strict=True):
+                mean_D[:] = request.embedding()
+        finally:
+            for request in requests:
+                if request.finish_reason is None:
+                    request.cancel()
+        return means_ND
 
     def _stream(
         self,

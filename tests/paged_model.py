@@ -70,10 +70,29 @@ def expected_greedy(prompt: Sequence[int], count: int, vocab_size: int = 40) -> 
     return tokens[len(prompt) :]
 
 
+def states_of(sums_N: NDArray[np.uint64], width: int) -> NDArray[np.float32]:
+    return logits_of(sums_N + np.uint64(5), width)
+
+
+def expected_mean(tokens: Sequence[int], width: int = 8) -> NDArray[np.float32]:
+    states_ND = states_of(np.cumsum(features(tokens, 0)), width)
+    return states_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
 class NumpyLogits:
-    def __init__(self, logits_RV: NDArray[np.float32], used: list[str]) -> None:
+    def __init__(
+        self,
+        logits_RV: NDArray[np.float32],
+        used: list[str],
+        states_ED: NDArray[np.float32] | None = None,
+    ) -> None:
         self._logits_RV = logits_RV
         self._used = used
+        self._states_ED = states_ED
+
+    def states(self) -> NDArray[np.float32]:
+        assert self._states_ED is not None
+        return self._states_ED
 
     @property
     def rows(self) -> int:
@@ -136,12 +155,19 @@ class PagedModel:
             positions = np.arange(part.start, end)
             slots = blocks[positions // self.block_size], positions % self.block_size
             self._cache[slots] = features(part.token_ids.tolist(), part.start)
-        rows = []
+        rows, states = [], [np.empty(0, np.uint64)]
         for part in batch.slices:
             end = part.start + len(part.token_ids)
             positions = np.arange(end)
             blocks = part.block_table[positions // self.block_size]
             seen = self._cache[blocks, positions % self.block_size]
             assert not (seen == UNWRITTEN).any(), "read a slot that nobody wrote"
-            rows.append(np.cumsum(seen)[end - part.logits_rows :])
-        return NumpyLogits(logits_of(np.concatenate(rows), self.config.vocab_size), self.used)
+            sums = np.cumsum(seen)
+            rows.append(sums[end - part.logits_rows :])
+            if part.states:
+                states.append(sums[part.start :])
+        return NumpyLogits(
+            logits_of(np.concatenate(rows), self.config.vocab_size),
+            self.used,
+            states_of(np.concatenate(states), self.config.d_model),
+        )

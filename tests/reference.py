@@ -272,13 +272,23 @@ def load_weights(config: ModelConfig, checkpoint: Checkpoint) -> Weights | Gpt2W
 
 
 def logits(config: ModelConfig, weights: Weights | Gpt2Weights, ids_T, kept=f16):
-    """`llama_logits` or `gpt2_logits`, as the weights are."""
-    compute = gpt2_logits if isinstance(weights, Gpt2Weights) else llama_logits
+    """Logits after every token of a prompt: float64 [T, V]; `kept` is `states`'."""
+    logits_TV = matmul(states(config, weights, ids_T, kept), weights.output)
+    if config.logits_softcap is None:
+        return logits_TV
+    return softcap(logits_TV, config.logits_softcap)
+
+
+def states(config: ModelConfig, weights: Weights | Gpt2Weights, ids_T, kept=f16):
+    """`llama_states` or `gpt2_states`, as the weights are."""
+    compute = gpt2_states if isinstance(weights, Gpt2Weights) else llama_states
     return compute(config, weights, ids_T, kept)
 
 
-def llama_logits(config: ModelConfig, weights: Weights, ids_T, kept=f16):
-    """Logits after every token of a prompt that starts at position 0: float64 [T, V].
+def llama_states(config: ModelConfig, weights: Weights, ids_T, kept=f16):
+    """What the last norm makes of every token of a prompt that starts at position 0: [T, D].
+
+    The norm's weight holds the scale of the logits, too.
 
     `kept` is what becomes of K (after its rotation) and of V before attention reads them: rounded
     to f16, as the cache holds them, or by `q8_0`; `np.asarray` keeps them exact.
@@ -313,14 +323,11 @@ def llama_logits(config: ModelConfig, weights: Weights, ids_T, kept=f16):
         h_TD = norm(x_TD, w.ffn_norm)
         h_TF = gated(matmul(h_TD, w.gate, w.gate_bias), matmul(h_TD, w.up, w.up_bias))
         x_TD = x_TD + norm(matmul(h_TF, w.down, w.down_bias), w.ffn_norm_after)
-    logits_TV = matmul(rmsnorm(x_TD, weights.final_norm, config.norm_eps), weights.output)
-    if config.logits_softcap is None:
-        return logits_TV
-    return softcap(logits_TV, config.logits_softcap)
+    return rmsnorm(x_TD, weights.final_norm, config.norm_eps)
 
 
-def gpt2_logits(config: ModelConfig, weights: Gpt2Weights, ids_T, kept=f16):
-    """Logits of a GPT-2; see `llama_logits`."""
+def gpt2_states(config: ModelConfig, weights: Gpt2Weights, ids_T, kept=f16):
+    """The same of a GPT-2; see `llama_states`."""
     H, K, eps = config.n_heads, config.head_dim, config.norm_eps
     positions_T = np.arange(len(ids_T))
     x_TD = embedding(ids_T, weights.embedding) + embedding(positions_T, weights.positions)
@@ -334,7 +341,7 @@ def gpt2_logits(config: ModelConfig, weights: Gpt2Weights, ids_T, kept=f16):
         x_TD = x_TD + matmul(a_THK.reshape(-1, H * K), w.o, w.o_bias)
         h_TD = layernorm(x_TD, w.ffn_norm, w.ffn_norm_bias, eps)
         x_TD = x_TD + matmul(gelu(matmul(h_TD, w.up, w.up_bias)), w.down, w.down_bias)
-    return matmul(layernorm(x_TD, weights.final_norm, weights.final_norm_bias, eps), weights.output)
+    return layernorm(x_TD, weights.final_norm, weights.final_norm_bias, eps)
 
 
 def greedy(config: ModelConfig, weights: Weights | Gpt2Weights, ids_T, count: int):

@@ -154,3 +154,6 @@ class _ZeroLogits:
 
     def numpy(self) -> NDArray[np.float32]:
         return np.zeros((self.rows, self._vocab_size), np.float32)
+
+    def states(self) -> NDArray[np.float32]:
+        return np.zeros((0, 0), np.float32)

@@ -100,6 +100,7 @@ class Engine:
         prompt_logits: bool = False,
         last_rows: int | None = None,
         targets: Sequence[int] | None = None,
+        embed: bool = False,
     ) -> Request:
         """Queue a prompt; from any thread. RequestError if it cannot be served, QueueFullError now.
 
@@ -108,7 +109,8 @@ class Engine:
         with it. Both run in the engine's thread: they must be quick, and one that raises ends its
         request as an error. prompt_logits: deliver the logits after every prompt token, or after
         the last `last_rows` tokens, and generate nothing. targets: instead of these, deliver the
-        log-probabilities of the targets, each after one of the prompt's last tokens.
+        log-probabilities of the targets, each after one of the prompt's last tokens. embed:
+        instead of these, deliver the mean of the tokens' last hidden states.
         """
         params = params or SamplingParams()
         ids = self.check_prompt(prompt_ids)
@@ -121,12 +123,12 @@ class Engine:
         )
         for token_id in targets or ():
             self._check_id(token_id, "targets")
-        rows = wanted_rows(len(ids), prompt_logits, last_rows, targets)
+        rows = wanted_rows(len(ids), prompt_logits, last_rows, targets, embed)
         limit = self.max_seq_len - len(ids)
         if params.max_new_tokens is not None:
             limit = min(limit, params.max_new_tokens)
         sampler = Sampler(params, ids, self.model.config.vocab_size, logit_mask)
-        job = Job(request, sampler, limit, stop_when, rows, targets)
+        job = Job(request, sampler, limit, stop_when, rows, targets, embed)
         with self._changed:
             if self._closed:
                 raise self._failure or RequestError("submit: the engine is closed")
@@ -199,13 +201,14 @@ class Engine:
         try:
             logits = self.model.forward(batch)
             rows = None
+            states_ED = logits.states() if batch.states_rows else None
             if batch.logits_rows:
                 scored = any(self._jobs[c.sequence].is_scored for c in chunks if c.logits == "all")
                 rows = StepLogits(
                     logits,
                     samplers,
                     whole=any(
-                        c.logits == "all" and not self._jobs[c.sequence].is_scored for c in chunks
+                        c.logits == "all" and self._jobs[c.sequence].wants_rows for c in chunks
                     ),
                     targets_R=self._targets(chunks, batch) if scored else None,
                 )
@@ -213,14 +216,18 @@ class Engine:
             self._fail_step(chunks, error)
             return
         self._scheduler.advance(chunks)
-        if rows is None:
-            return
-        row = 0
+        row = state = 0
         for chunk, part in zip(chunks, batch.slices, strict=True):
             job = self._jobs[chunk.sequence]
-            if chunk.logits == "last":
+            if part.states:
+                assert states_ED is not None
+                self._deliver_mean(job, chunk, states_ED[state : state + chunk.count])
+                state += chunk.count
+            elif chunk.logits == "last":
+                assert rows is not None
                 self._generate(job, rows, row)
             elif chunk.logits == "all":
+                assert rows is not None
                 self._deliver_rows(job, chunk, rows, row)
             row += part.logits_rows
 
@@ -268,6 +275,14 @@ class Engine:
         job.request.deliver_prompt_rows(wanted(row, row + chunk.count))
         sequence.delivered = end
         if end == len(sequence.tokens):
+            self._drop(job, "length")
+
+    def _deliver_mean(self, job: Job, chunk: Chunk, states_nD: NDArray[np.float32]) -> None:
+        """Take in the chunk's states; with the last ones the mean is known."""
+        mean_D = job.add_states(states_nD)
+        job.sequence.delivered = chunk.start + chunk.count
+        if job.sequence.delivered == len(job.sequence.tokens):
+            job.request.deliver_prompt_rows(mean_D)
             self._drop(job, "length")
 
     def _targets(self, chunks: list[Chunk], batch: Batch) -> NDArray[np.int32]:

@@ -23,6 +23,7 @@ class Job:
         stop_when: Callable[[int], bool] | None,
         rows: int | None,
         targets: Sequence[int] | None,
+        embed: bool = False,
     ) -> None:
         self.request = request
         self.sampler = sampler
@@ -31,13 +32,35 @@ class Job:
         self.stop_when = stop_when
         prompt = list(request.prompt_ids)
         first_row = 0 if rows is None else len(prompt) - rows
-        self.sequence = CacheSequence(prompt, wants_all_rows=rows is not None, delivered=first_row)
+        self.sequence = CacheSequence(
+            prompt,
+            wants_all_rows=rows is not None,
+            rows_are_states=embed,
+            delivered=first_row,
+        )
         self._targets = targets
+        self._states_D: NDArray[np.float64] | None = None
 
     @property
     def is_scored(self) -> bool:
         """Whether log-probabilities are wanted in place of rows of logits."""
         return self._targets is not None
+
+    @property
+    def wants_rows(self) -> bool:
+        """Whether whole rows of logits are wanted after its tokens."""
+        sequence = self.sequence
+        return sequence.wants_all_rows and not sequence.rows_are_states and not self.is_scored
+
+    def add_states(self, states_nD: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take in the states of the next tokens; float32 [D], the mean of all of them so far.
+
+        The sum is float64, so that it hardly depends on how the tokens were cut into chunks.
+        """
+        sum_D: NDArray[np.float64] = states_nD.sum(axis=0, dtype=np.float64)
+        self._states_D = sum_D if self._states_D is None else self._states_D + sum_D
+        mean_D: NDArray[np.float64] = self._states_D / (self.sequence.delivered + len(states_nD))
+        return mean_D.astype(np.float32)
 
     def targets(self, chunk: Chunk) -> NDArray[np.int32]:
         """The tokens that are scored after those of a chunk; int32 [count]."""
@@ -47,14 +70,18 @@ class Job:
 
 
 def wanted_rows(
-    length: int, prompt_logits: bool, last_rows: int | None, targets: Sequence[int] | None
+    length: int,
+    prompt_logits: bool,
+    last_rows: int | None,
+    targets: Sequence[int] | None,
+    embed: bool = False,
 ) -> int | None:
     """After how many of a prompt's last tokens rows are wanted; None: the prompt is continued.
 
     The arguments are those of `Engine.submit`; raises RequestError if the prompt is too short.
     """
     if targets is None and not prompt_logits:
-        return None
+        return length if embed else None
     rows = length if last_rows is None else last_rows
     if targets is not None:
         rows = len(targets)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cl_llama.engine.params import SamplingParams
 from cl_llama.engine.sampling import Choice
-from cl_llama.errors import ClLlamaError
+from cl_llama.errors import ClLlamaError, RequestError
 
 FinishReason: TypeAlias = Literal["stop", "length", "cancelled", "error"]
 
@@ -143,6 +143,16 @@ class Request:
         For a request submitted with `targets`; each array is handed out once.
         """
         return self._take_rows()
+
+    def embedding(self) -> NDArray[np.float32]:
+        """The mean of the last hidden states of the prompt's tokens, float32 [D].
+
+        For a request submitted with `embed=True`; handed out once. Waits for it, and raises the
+        request's error, or RequestError if it was cancelled.
+        """
+        for mean_D in self._take_rows():
+            return mean_D
+        raise RequestError("embedding: the request was cancelled before it was computed")
 
     def result(self) -> Result:
         """Wait for the end; raises the request's error if it ends with one."""

@@ -30,10 +30,12 @@ class Sequence:
     """The prompt and what was generated after it; the engine appends."""
     wants_all_rows: bool = False
     """The logits after every token are wanted, once each, and not only the last."""
+    rows_are_states: bool = False
+    """Of `wants_all_rows`: the last hidden states are wanted and not the logits."""
     computed: int = 0
     """Positions in the cache."""
     delivered: int = 0
-    """Positions whose logits were handed over, for `wants_all_rows`, or are not wanted; the engine
+    """Positions whose rows were handed over, for `wants_all_rows`, or are not wanted; the engine
     counts them."""
     table: BlockTable | None = None
     """Its cache blocks while it runs."""
@@ -50,19 +52,26 @@ class Chunk:
     start: int
     count: int
     logits: Literal["none", "last", "all"]
-    """Which rows of logits the step has to return for it."""
+    """Which rows of logits, or of states where these are wanted, the step returns for it."""
+
+    @property
+    def logits_rows(self) -> int:
+        """Rows of logits after every token that it takes; V numbers each."""
+        return self.count if self.logits == "all" and not self.sequence.rows_are_states else 0
 
     def slice(self) -> SequenceSlice:
         """The chunk as the model takes it."""
         table = self.sequence.table
         assert table is not None
+        states = self.sequence.rows_are_states and self.logits == "all"
         return SequenceSlice(
             token_ids=np.array(
                 self.sequence.tokens[self.start : self.start + self.count], dtype=np.int32
             ),
             start=self.start,
             block_table=np.array(table.blocks, dtype=np.int32),
-            logits=self.logits,
+            logits="none" if states else self.logits,
+            states=states,
         )
 
 
@@ -124,7 +133,7 @@ class Scheduler:
             if count:
                 chunks.append(_chunk(sequence, count))
                 tokens -= count
-                rows -= count if chunks[-1].logits == "all" else 0
+                rows -= chunks[-1].logits_rows
 
         position = 0
         while position < len(self.running):
@@ -170,7 +179,10 @@ class Scheduler:
         count = min(len(sequence.tokens) - sequence.computed, self._prefill_chunk, tokens)
         if sequence.wants_all_rows:
             known = sequence.delivered - sequence.computed
-            count = min(count, known if known > 0 else rows)
+            if known > 0:
+                count = min(count, known)
+            elif not sequence.rows_are_states:
+                count = min(count, rows)
         return count
 
     def _grow(self, sequence: Sequence) -> bool:

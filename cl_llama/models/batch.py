@@ -30,6 +30,8 @@ class SequenceSlice:
     """[>= ceil((start + n) / block_size)]: physical block numbers."""
     logits: Literal["none", "last", "all"] = "last"
     """Which tokens' logits the caller wants."""
+    states: bool = False
+    """Whether the caller wants every token's last hidden state, and then no logits."""
 
     @property
     def logits_rows(self) -> int:
@@ -53,9 +55,14 @@ class Batch:
         """R, the rows of logits that the step returns."""
         return sum(s.logits_rows for s in self.slices)
 
+    @property
+    def states_rows(self) -> int:
+        """E, the hidden states that the step returns."""
+        return sum(len(s.token_ids) for s in self.slices if s.states)
+
 
 class Logits(Protocol):
-    """Logits [R, V] on the device, valid until the model's next forward.
+    """Logits [R, V] on the device, and states [E, D], valid until the model's next forward.
 
     Rows come in slice order; within a slice, in token order.
     """
@@ -82,6 +89,9 @@ class Logits(Protocol):
 
     def numpy(self) -> NDArray[np.float32]:
         """float32 [R, V], copied to the host."""
+
+    def states(self) -> NDArray[np.float32]:
+        """float32 [E, D]: the hidden states asked for, after the last norm, on the host."""
 
 
 class Model(Protocol):

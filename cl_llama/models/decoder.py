@@ -1,7 +1,7 @@
 """What all decoders share: the paged cache, and a batch's way to the device and back.
 
-Shape suffixes: T tokens in the batch, R rows whose logits are asked for, K head width, V
-vocabulary, B sequences.
+Shape suffixes: T tokens in the batch, R rows whose logits are asked for, E rows whose last hidden
+states are, D model width, K head width, V vocabulary, B sequences.
 """
 
 from abc import ABC, abstractmethod
@@ -36,9 +36,22 @@ class Step:
     slots_T: DeviceArray
     """Where each token's key and value go in the cache."""
     attention: ops.AttentionPlan
-    logits_rows_R: DeviceArray | None
+    last_rows: DeviceArray | None
+    """[R + E], of T: the tokens whose logits are asked for, then those whose states are."""
+    logits_rows: int
+    """R."""
     shape: Hashable
     """Equal for steps that launch the same kernels on the same arrays."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a step leaves on the device."""
+
+    logits_RV: DeviceArray
+    last_ND: DeviceArray
+    """[R + E, D]: the states after the last norm that the logits were made of, and those asked
+    for."""
 
 
 class Decoder(ABC):
@@ -76,7 +89,7 @@ class Decoder(ABC):
         ]
         """Each layer's keys and values; a bench fills them."""
         self._staging = Staging(runtime)
-        self._repeats: Repeats[DeviceArray] = Repeats(runtime)
+        self._repeats: Repeats[Outputs] = Repeats(runtime)
 
     @property
     def precision(self) -> ops.Precision:
@@ -84,18 +97,20 @@ class Decoder(ABC):
         return self._precision
 
     def forward(self, batch: Batch) -> "DeviceLogits":
-        """Run a ragged batch: write its keys and values, return the logits it asks for.
+        """Run a ragged batch: write its keys and values, return what it asks for.
 
         Raises:
             DeviceError: the device failed, or ran out of memory.
         """
         step = self._upload(batch)
-        logits_RV = self._repeats.run(step.shape, lambda: self._launch(step))
-        return DeviceLogits(logits_RV, self._family)
+        outputs = self._repeats.run(step.shape, lambda: self._launch(step))
+        return DeviceLogits(
+            outputs.logits_RV, self._family, outputs.last_ND, self.config.logits_scale
+        )
 
     @abstractmethod
-    def _launch(self, step: Step) -> DeviceArray:
-        """Queue a step's kernels; returns the logits [R, V]."""
+    def _launch(self, step: Step) -> Outputs:
+        """Queue a step's kernels."""
 
     def _scratch(self, name: str, rows: int, width: int) -> DeviceArray:
         return self.runtime.scratch(name, (rows, width), np.float32)
@@ -103,7 +118,7 @@ class Decoder(ABC):
     def _upload(self, batch: Batch) -> Step:
         config, put = self.config, self._staging.put
         spans = [(len(s.token_ids), s.start) for s in batch.slices]
-        positions, slots, rows = [], [], []
+        positions, slots, rows, states = [], [], [], []
         longest = max(-(-(count + start) // ops.BLOCK) for count, start in spans)
         # A power of two: kernels are given the width, and it should not change often.
         tables_BW = np.zeros((len(spans), 1 << (longest - 1).bit_length()), np.int32)
@@ -117,8 +132,10 @@ class Decoder(ABC):
                 tables_BW[b, positions_n // ops.BLOCK] * ops.BLOCK + positions_n % ops.BLOCK
             )
             rows.append(np.arange(first + count - s.logits_rows, first + count, dtype=np.int32))
+            if s.states:
+                states.append(np.arange(first, first + count, dtype=np.int32))
             first += count
-        rows_R = np.concatenate(rows)
+        last_rows = np.concatenate(rows + states)
         token_ids_T = put(np.concatenate([s.token_ids for s in batch.slices]).astype(np.int32))
         all_positions = np.concatenate(positions)
         positions_T = put(all_positions)
@@ -127,7 +144,8 @@ class Decoder(ABC):
         if config.local_rope is not None:
             local_angles = put(cos_sin(config.local_rope, config.head_dim, all_positions))
         slots_T = put(np.concatenate(slots))
-        logits_rows_R = put(rows_R) if len(rows_R) else None
+        last = put(last_rows) if len(last_rows) else None
+        R = batch.logits_rows
         plan = ops.plan_attention(
             self.runtime,
             spans,
@@ -140,23 +158,37 @@ class Decoder(ABC):
             capped=config.attention_softcap is not None,
             upload=put,
         )
-        shape = (self._staging.send(), len(rows_R), plan.item_rows, plan.partials)
+        shape = (self._staging.send(), R, len(last_rows), plan.item_rows, plan.partials)
         return Step(
             *(token_ids_T, positions_T, angles, local_angles),
-            *(slots_T, plan, logits_rows_R, shape),
+            *(slots_T, plan, last),
+            logits_rows=R,
+            shape=shape,
         )
 
 
 class DeviceLogits:
-    """Logits [R, V] of a step; satisfies `models.batch.Logits`.
+    """Logits [R, V] of a step, and its states [E, D]; satisfies `models.batch.Logits`.
 
     Raises DeviceError where a row holds NaN: the weights or the driver are at fault, and a text
     made of it would be garbage.
     """
 
-    def __init__(self, logits_RV: DeviceArray, family: Family) -> None:
+    def __init__(
+        self,
+        logits_RV: DeviceArray,
+        family: Family,
+        last_ND: DeviceArray | None = None,
+        states_scale: float = 1.0,
+    ) -> None:
+        """last_ND: [R + E, D], times `states_scale`; the first R are what the logits are made of.
+
+        None where no states are asked for.
+        """
         self._logits_RV = logits_RV
         self._family = family
+        self._last_ND = last_ND
+        self._states_scale = states_scale
 
     @property
     def rows(self) -> int:
@@ -193,6 +225,13 @@ class DeviceLogits:
         if self.rows:
             self._check(logits_RV.max(axis=1))
         return logits_RV
+
+    def states(self) -> NDArray[np.float32]:
+        """float32 [E, D]: the hidden states asked for, after the last norm, on the host."""
+        assert self._last_ND is not None
+        states_ED: NDArray[np.float32] = self._last_ND.numpy()[self.rows :]
+        self._check(states_ED)
+        return states_ED / np.float32(self._states_scale)
 
     def _check(self, values: NDArray[np.float32]) -> None:
         if np.isnan(values).any():

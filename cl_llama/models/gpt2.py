@@ -1,7 +1,7 @@
 """GPT-2's forward pass (Radford et al., 2019).
 
-Shape suffixes: T tokens in the batch, R rows whose logits are asked for, D model width, H heads, K
-head width, F feed-forward width, V vocabulary.
+Shape suffixes: T tokens in the batch, R rows whose logits are asked for, N these and the rows whose
+last states are, D model width, H heads, K head width, F feed-forward width, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cl_llama import ops
 from cl_llama.checkpoints import HostTensor
-from cl_llama.models.decoder import Decoder, Step
+from cl_llama.models.decoder import Decoder, Outputs, Step
 from cl_llama.models.gpt2_weights import Gpt2LayerTensors, Gpt2Tensors
 from cl_llama.models.memory import MemoryPlan
 from cl_llama.models.model_config import ModelConfig
@@ -110,13 +110,13 @@ class Gpt2(Decoder):
         super().__init__(config, runtime, memory, family, precision)
         self._weights = weights
 
-    def _launch(self, step: Step) -> DeviceArray:
-        """Queue a step's kernels; returns the logits [R, V]."""
+    def _launch(self, step: Step) -> Outputs:
+        """Queue a step's kernels."""
         config, family, precision = self.config, self._family, self._precision
         weights, eps = self._weights, config.norm_eps
         D, F, H, K = config.d_model, config.d_ff, config.n_heads, config.head_dim
         (T,) = step.token_ids_T.shape
-        R = 0 if step.logits_rows_R is None else step.logits_rows_R.shape[0]
+        R, rows_N = step.logits_rows, step.last_rows
         x_TD, h_TD = self._scratch("x", T, D), self._scratch("h", T, D)
         q, k, v, a = (self._scratch(name, T, D) for name in "qkva")
         h_TF = self._scratch("gate", T, F)
@@ -156,8 +156,10 @@ class Gpt2(Decoder):
             add(h_TF, w.down)
 
         logits_RV = self._scratch("logits", R, config.vocab_size)
-        if step.logits_rows_R is not None:
-            h_RD = self._scratch("h", R, D)
-            norm(weights.final_norm, h_RD, step.logits_rows_R)
-            ops.matmul(h_RD, weights.output, logits_RV, family=family, precision=precision)
-        return logits_RV
+        h_ND = self._scratch("h", 0 if rows_N is None else rows_N.shape[0], D)
+        if rows_N is not None:
+            norm(weights.final_norm, h_ND, rows_N)
+        if R:
+            h_RD, output = h_ND.view(R, D), weights.output
+            ops.matmul(h_RD, output, logits_RV, family=family, precision=precision)
+        return Outputs(logits_RV, h_ND)

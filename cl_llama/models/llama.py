@@ -1,13 +1,14 @@
 """The Llama family's forward pass.
 
-Shape suffixes: T tokens in the batch, R rows whose logits are asked for, D model width, H query
-heads, G key/value heads, K head width, F feed-forward width, V vocabulary, B sequences.
+Shape suffixes: T tokens in the batch, R rows whose logits are asked for, N these and the rows whose
+last states are, D model width, H query heads, G key/value heads, K head width, F feed-forward
+width, V vocabulary, B sequences.
 """
 
 from dataclasses import dataclass
 
 from cl_llama import ops
-from cl_llama.models.decoder import Decoder, Step
+from cl_llama.models.decoder import Decoder, Outputs, Step
 from cl_llama.models.memory import MemoryPlan
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
@@ -59,14 +60,14 @@ class Llama(Decoder):
         super().__init__(config, runtime, memory, family, precision)
         self._weights = weights
 
-    def _launch(self, step: Step) -> DeviceArray:
-        """Queue a step's kernels; returns the logits [R, V]."""
+    def _launch(self, step: Step) -> Outputs:
+        """Queue a step's kernels."""
         config, family, eps = self.config, self._family, self.config.norm_eps
         precision, rope = self._precision, config.rope
         H, G, K = config.n_heads, config.n_kv_heads, config.head_dim
         (T,) = step.token_ids_T.shape
-        R = 0 if step.logits_rows_R is None else step.logits_rows_R.shape[0]
-        x_TD = self._scratch("x", T, config.d_model)
+        R, D = step.logits_rows, config.d_model
+        x_TD = self._scratch("x", T, D)
         q, a = self._scratch("q", T, H * K), self._scratch("a", T, H * K)
         k, v = self._scratch("k", T, G * K), self._scratch("v", T, G * K)
 
@@ -121,7 +122,7 @@ class Llama(Decoder):
                     a, w.o, x_TD, w.o_bias, accumulate=True, family=family, precision=precision
                 )
             else:
-                added = self._scratch("added", T, config.d_model)
+                added = self._scratch("added", T, D)
                 ops.matmul(a, w.o, added, w.o_bias, family=family, precision=precision)
                 ops.add_norm(x_TD, added, ops.Norm(w.attn_norm_after, eps), family=family)
 
@@ -136,11 +137,13 @@ class Llama(Decoder):
             )
 
         logits_RV = self._scratch("logits", R, config.vocab_size)
-        if step.logits_rows_R is not None:
-            h_RD = self._scratch("h", R, config.d_model)
-            final_norm = self._weights.final_norm
-            ops.rmsnorm(x_TD, final_norm, eps, h_RD, step.logits_rows_R, family=family)
-            ops.matmul(h_RD, self._weights.output, logits_RV, family=family, precision=precision)
+        rows_N = step.last_rows
+        h_ND = self._scratch("h", 0 if rows_N is None else rows_N.shape[0], D)
+        if rows_N is not None:
+            ops.rmsnorm(x_TD, self._weights.final_norm, eps, h_ND, rows_N, family=family)
+        if R:
+            h_RD, output = h_ND.view(R, D), self._weights.output
+            ops.matmul(h_RD, output, logits_RV, family=family, precision=precision)
             if config.logits_softcap is not None:
                 ops.softcap(logits_RV, config.logits_softcap, family=family)
-        return logits_RV
+        return Outputs(logits_RV, h_ND)
