@@ -108,7 +108,9 @@ def model_misuse(args: argparse.Namespace) -> str | None:
     return None
 
 
-def load_llama(args: argparse.Namespace, device: int, bar: "LoadingBar") -> "Llama":
+def load_llama(
+    args: argparse.Namespace, device: int, bar: "LoadingBar", *, prefix_cache: bool = True
+) -> "Llama":
     """Load what the options name on a device, by its index; raises ClLlamaError."""
     from cl_llama.llm import Llama
 
@@ -124,6 +126,7 @@ def load_llama(args: argparse.Namespace, device: int, bar: "LoadingBar") -> "Lla
         quantize=args.quantize,
         max_threads=args.max_threads,
         use_mmap=not args.no_mmap,
+        prefix_cache=prefix_cache,
         progress=bar.visible,
         on_progress=bar.loaded,
     )

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from cl_llama.cli import bench, cache, convert, devices, doctor, generate, perplexity, tune
+from cl_llama.cli import bench, cache, convert, devices, doctor, generate, perplexity, serve, tune
 from cl_llama.cli.generate_options import add_options, misuse
 
 COMMANDS = {
+    "serve": serve,
     "convert": convert,
     "devices": devices,
     "bench": bench,
