@@ -14,6 +14,7 @@ from cl_llama.errors import (
     CheckpointError,
     ClLlamaError,
     ConfigError,
+    ContextFullError,
     DeviceError,
     DeviceMemoryError,
     KernelBuildError,
@@ -23,6 +24,7 @@ from cl_llama.errors import (
 )
 
 if TYPE_CHECKING:
+    from cl_llama.conversation import Conversation
     from cl_llama.engine.params import SamplingParams
     from cl_llama.llm import Completion, Llama, StreamPiece
     from cl_llama.opencl.devices import DeviceInfo, list_devices
@@ -35,6 +37,8 @@ __all__ = [
     "ClLlamaError",
     "Completion",
     "ConfigError",
+    "ContextFullError",
+    "Conversation",
     "DeviceError",
     "DeviceInfo",
     "DeviceMemoryError",
@@ -51,6 +55,7 @@ __all__ = [
 
 _HOMES = {
     "Completion": "cl_llama.llm",
+    "Conversation": "cl_llama.conversation",
     "DeviceInfo": "cl_llama.opencl.devices",
     "Llama": "cl_llama.llm",
     "SamplingParams": "cl_llama.engine.params",

@@ -9,6 +9,7 @@
       TokenizerError          a tokenizer file that is missing, damaged or does not match the model
       ChatTemplateError       a chat template that is missing, damaged or takes too long
       RequestError            a prompt or a sampling parameter that cannot be served
+        ContextFullError      a conversation that leaves its context no room for an answer
         QueueFullError        one more request than may wait at the same time
 
 A message is one line: the operation or file, what was expected, what was got, what to do.
@@ -49,6 +50,10 @@ class ChatTemplateError(ClLlamaError):
 
 class RequestError(ClLlamaError):
     """A prompt or a sampling parameter that the engine cannot serve."""
+
+
+class ContextFullError(RequestError):
+    """A conversation that leaves its context no room for an answer."""
 
 
 class QueueFullError(RequestError):

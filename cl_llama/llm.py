@@ -25,6 +25,7 @@ from cl_llama.tokenizers import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from cl_llama.chat import ChatTemplate, Message
+    from cl_llama.conversation import Conversation
 
 __all__ = ["Completion", "Llama", "Prompt", "SamplingParams", "StreamPiece", "TextStream"]
 
@@ -222,6 +223,11 @@ class Llama:
         return self._engine
 
     @property
+    def chat_template(self) -> "ChatTemplate | None":
+        """How the model's conversations are written; None for a model that was loaded without."""
+        return self._chat_template
+
+    @property
     def device_label(self) -> str:
         """The device's number, platform and name; empty for a model that tells of none."""
         return self._device_label
@@ -310,7 +316,18 @@ class Llama:
         **template_values: Any,
     ) -> TextStream:
         """Answer a conversation piece by piece; the texts of all pieces joined are `chat`'s."""
-        ids = self._encode(self.chat_prompt(messages, **template_values))
+        prompt = self.chat_prompt(messages, **template_values)
+        return self.stream_answer(prompt, params, logit_mask=logit_mask)
+
+    def stream_answer(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        logit_mask: LogitMask | None = None,
+    ) -> TextStream:
+        """Answer a conversation that is written as a prompt already, as `chat_prompt` does it."""
+        ids = self._encode(prompt)
         params = params or SamplingParams()
         if params.stop_token_ids is None:
             ends = {*self._engine.end_ids, *self.tokenizer.eos_ids}
@@ -333,6 +350,20 @@ class Llama:
                 "chat_template (--chat-template): a file, llama2, llama3 or chatml"
             )
         return self._chat_template.render(messages, **template_values)
+
+    def conversation(self, system: str | None = None, **template_values: Any) -> "Conversation":
+        """Begin a conversation that goes on turn by turn and keeps its tokens.
+
+        system: the system message, if any. template_values: what else the model's template takes.
+        """
+        from cl_llama.conversation import Conversation
+
+        messages = [] if system is None else [{"role": "system", "content": system}]
+        return Conversation(self, messages, **template_values)
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """The ids of a prompt as the model gets it, a BOS token included. Raises as `generate`."""
+        return self._encode(prompt)
 
     def logits(self, prompt: Prompt) -> NDArray[np.float32]:
         """The logits after every token of a prompt: float32 [n, V], V the vocabulary size."""

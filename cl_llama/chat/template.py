@@ -1,5 +1,7 @@
 """A model's chat templates, ready to write conversations."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -55,6 +57,12 @@ class ChatTemplate:
                 **values,
             },
         )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the templates and their special tokens, in hexadecimal: equal if they are."""
+        content = json.dumps([dict(self._templates), dict(self._special_tokens)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def close(self) -> None:
         """End the process that renders."""
