@@ -10,6 +10,7 @@
       ChatTemplateError       a chat template that is missing, damaged or takes too long
       RequestError            a prompt or a sampling parameter that cannot be served
         ContextFullError      a conversation that leaves its context no room for an answer
+        GrammarError          a grammar or a JSON schema that is wrong, or llguidance is missing
         QueueFullError        one more request than may wait at the same time
 
 A message is one line: the operation or file, what was expected, what was got, what to do.
@@ -58,3 +59,7 @@ class ContextFullError(RequestError):
 
 class QueueFullError(RequestError):
     """As many requests wait for the engine as may; a later one will find room."""
+
+
+class GrammarError(RequestError):
+    """A grammar or a JSON schema that is wrong or too complex, or llguidance is missing."""

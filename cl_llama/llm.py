@@ -17,6 +17,7 @@ from cl_llama.engine.params import SamplingParams
 from cl_llama.engine.request import Request
 from cl_llama.engine.sampling import LogitMask
 from cl_llama.errors import ChatTemplateError, RequestError, TokenizerError
+from cl_llama.grammar import GrammarCompiler, GrammarMask
 from cl_llama.models.batch import Model
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.stop_strings import StopStrings
@@ -68,6 +69,7 @@ class Llama:
             end_ids = config.eos_ids or (tokenizer.eos_ids if tokenizer is not None else ())
         self._tokenizer = tokenizer
         self._chat_template = chat_template
+        self._grammars: GrammarCompiler | None = None
         _check_queue(max_waiting)
         self._engine = Engine(
             model,
@@ -211,6 +213,17 @@ class Llama:
                 "tokenizer_path to work with text"
             )
         return self._tokenizer
+
+    @property
+    def grammars(self) -> GrammarCompiler:
+        """Compiles grammars for this model; `grammar.mask()` is a request's `logit_mask`.
+
+        A text that follows one ends with an end token, which is allowed when the grammar is
+        complete and not before; where no tokens end it, as soon as the grammar has no way to go on.
+        """
+        if self._grammars is None:
+            self._grammars = GrammarCompiler(self.tokenizer, self.config.vocab_size)
+        return self._grammars
 
     @property
     def config(self) -> ModelConfig:
@@ -455,6 +468,13 @@ class Llama:
         if params.stop:
             _ = self.tokenizer  # raises if there is none: stop strings need text
             stop_when = _stop_at(builder())
+        if isinstance(logit_mask, GrammarMask):
+            ends = params.stop_token_ids
+            if ends is None:
+                ends = tuple(self._engine.end_ids)
+            logit_mask = logit_mask.ending_with(ends)
+            if not ends:
+                stop_when = _stop_finished(logit_mask, stop_when)
         request = self._engine.submit(ids, params, logit_mask=logit_mask, stop_when=stop_when)
         return TextStream(request, builder(), self)
 
@@ -516,6 +536,20 @@ def _stop_at(builder: TextBuilder) -> Callable[[int], bool]:
         return builder.stopped
 
     return stop_when
+
+
+def _stop_finished(
+    mask: GrammarMask, stop_when: Callable[[int], bool] | None
+) -> Callable[[int], bool]:
+    """End a text that no token ends where its grammar has no way to go on."""
+    generated: list[int] = []
+
+    def stop_finished(token_id: int) -> bool:
+        generated.append(token_id)
+        stopped = stop_when is not None and stop_when(token_id)
+        return stopped or mask.is_finished(generated)
+
+    return stop_finished
 
 
 def _close(engine: Engine, resources: ExitStack) -> None:
