@@ -22,6 +22,7 @@ from cl_llama.engine.request import FinishReason, Request
 from cl_llama.engine.sampling import LogitMask, Sampler, StepLogits
 from cl_llama.engine.scheduler import Chunk, Scheduler
 from cl_llama.engine.scheduler import Sequence as CacheSequence
+from cl_llama.engine.speculation.speculator import Speculator
 from cl_llama.engine.status import EngineState, EngineStatus, Totals
 from cl_llama.errors import ClLlamaError, DeviceError, QueueFullError, RequestError
 from cl_llama.models.batch import LOGITS_ROWS, STEP_TOKENS, Batch, Model
@@ -55,6 +56,7 @@ class Engine:
         all_rows: int = ALL_ROWS,
         max_waiting: int | None = None,
         prefix_cache: bool = True,
+        speculator: Speculator | None = None,
     ) -> None:
         """Take over `model`; its thread starts with the first request.
 
@@ -64,6 +66,7 @@ class Engine:
         max_batch: requests that run at the same time. all_rows: rows of logits that prompt-logits
         requests get in a step at most. max_waiting: requests that wait while no more can run, at
         most; None: any number. prefix_cache: whether prompts that begin alike share their cache.
+        speculator: guesses how texts go on; None: nobody does.
         """
         self.model = model
         self.max_seq_len = min(max_seq_len, model.num_blocks * model.block_size)
@@ -78,6 +81,7 @@ class Engine:
         )
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._speculator = speculator
         self._jobs: dict[CacheSequence, Job] = {}
         self._totals = Totals()
         self._seen = self._look()
@@ -194,11 +198,12 @@ class Engine:
         """Run the model once for whoever is next: schedule, run, postprocess."""
         chunks = self._scheduler.schedule()
         self._begin(chunks)
-        batch = Batch(tuple(chunk.slice() for chunk in chunks))
         samplers = [
             self._jobs[chunk.sequence].sampler for chunk in chunks if chunk.logits == "last"
         ]
         try:
+            chunks = self._with_guesses(chunks)
+            batch = Batch(tuple(chunk.slice() for chunk in chunks))
             logits = self.model.forward(batch)
             rows = None
             states_ED = logits.states() if batch.states_rows else None
@@ -225,7 +230,7 @@ class Engine:
                 state += chunk.count
             elif chunk.logits == "last":
                 assert rows is not None
-                self._generate(job, rows, row)
+                self._generate(job, chunk, rows, row)
             elif chunk.logits == "all":
                 assert rows is not None
                 self._deliver_rows(job, chunk, rows, row)
@@ -242,19 +247,46 @@ class Engine:
                 totals.cached_tokens += cached
         self._seen = self._look()
 
-    def _generate(self, job: Job, rows: StepLogits, row: int) -> None:
-        """Choose the job's next token from its row and hand it over."""
-        try:
-            choice = rows.choose(row, job.sampler)
-            reason = self._ending(job, choice.token_id)
-        except Exception as error:
-            self._drop(job, "error", _as_error("choosing a token", error))
-            return
-        job.sequence.tokens.append(choice.token_id)
-        self._totals.generated_tokens += 1
-        if reason is not None:
-            self._forget(job)
-        job.request.deliver(choice, reason)
+    def _with_guesses(self, chunks: list[Chunk]) -> list[Chunk]:
+        """The chunks, some with guesses of what comes after them."""
+        if self._speculator is None:
+            return chunks
+        jobs = [self._jobs[chunk.sequence] for chunk in chunks]
+        left = [job.limit - len(job.sampler.generated) for job in jobs]
+        chunks = self._speculator.extend(self._scheduler, chunks, left)
+        for job, chunk in zip(jobs, chunks, strict=True):
+            self._totals.draft_tokens += len(chunk.guess)
+            job.request.count_guesses(len(chunk.guess))
+        return chunks
+
+    def _generate(self, job: Job, chunk: Chunk, rows: StepLogits, row: int) -> None:
+        """Choose the job's next tokens from its rows and hand them over.
+
+        The first row is its own; each guess has the next one, as long as it is what was chosen.
+        """
+        sequence = job.sequence
+        before = len(sequence.tokens)
+        for offset, guess in enumerate((*chunk.guess, None)):
+            try:
+                choice = rows.choose(row + offset, job.sampler)
+                reason = self._ending(job, choice.token_id)
+            except Exception as error:
+                self._drop(job, "error", _as_error("choosing a token", error))
+                return
+            sequence.tokens.append(choice.token_id)
+            self._totals.generated_tokens += 1
+            guessed = choice.token_id == guess
+            if guessed:
+                self._totals.accepted_draft_tokens += 1
+                self._scheduler.accept(sequence)
+            if reason is not None:
+                self._forget(job)
+            job.request.deliver(choice, reason, guessed=guessed)
+            if reason is not None or not guessed:
+                break
+        if self._speculator is not None:
+            self._speculator.learn(sequence, sequence.tokens[before:])
+            self._scheduler.end_guess(sequence)
 
     def _ending(self, job: Job, token_id: int) -> FinishReason | None:
         """Why the text ends with this token, its sampler's latest; None if it goes on."""
@@ -301,6 +333,8 @@ class Engine:
         for chunk in chunks:
             self._drop(self._jobs[chunk.sequence], "error", error)
         self._scheduler.restart()
+        if self._speculator is not None:
+            self._speculator.restart()
         self._seen = self._look()
 
     def _drop(self, job: Job, reason: FinishReason, error: ClLlamaError | None = None) -> None:
@@ -310,6 +344,8 @@ class Engine:
 
     def _forget(self, job: Job) -> None:
         self._scheduler.remove(job.sequence)
+        if self._speculator is not None:
+            self._speculator.forget(job.sequence)
         del self._jobs[job.sequence]
         self._seen = self._look()
 

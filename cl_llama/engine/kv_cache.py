@@ -92,6 +92,11 @@ class BlockPool:
             table.blocks.append(self._take())
         return True
 
+    def trim(self, table: BlockTable, length: int) -> None:
+        """Take back the blocks beyond `length` positions, of which none is published."""
+        while len(table.blocks) > self._blocks_for(length):
+            self._give_back(table.blocks.pop())
+
     def publish(self, table: BlockTable, token_ids: Sequence[int], computed: int) -> None:
         """Publish the blocks that are full now that `computed` positions are in the cache.
 

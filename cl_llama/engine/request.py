@@ -49,6 +49,10 @@ class RequestStats:
     """Computed prompt tokens over the time from the first step to the first token."""
     generated_tokens_per_second: float | None
     """Tokens after the first over the time since the first."""
+    draft_tokens: int
+    """Tokens that speculation guessed and the model was run on."""
+    accepted_draft_tokens: int
+    """Those of them that were chosen, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class Request:
         self._finish_reason: FinishReason | None = None
         self._error: ClLlamaError | None = None
         self._cached_tokens = 0
+        self._draft_tokens = 0
+        self._accepted_draft_tokens = 0
         self._submitted_at = time.perf_counter()
         self._started_at: float | None = None
         self._first_at: float | None = None
@@ -184,6 +190,8 @@ class Request:
                 seconds_to_first_token=_seconds(self._submitted_at, self._first_at),
                 prompt_tokens_per_second=_rate(computed, self._started_at, self._first_at),
                 generated_tokens_per_second=_rate(generated - 1, self._first_at, self._last_at),
+                draft_tokens=self._draft_tokens,
+                accepted_draft_tokens=self._accepted_draft_tokens,
             )
 
     def start(self, cached_tokens: int) -> bool:
@@ -194,9 +202,20 @@ class Request:
         self._cached_tokens = cached_tokens
         return True
 
-    def deliver(self, choice: Choice, finish_reason: FinishReason | None) -> None:
-        """The engine has the next token, and the end if `finish_reason` is given."""
+    def count_guesses(self, count: int) -> None:
+        """The engine has run so many guesses for it."""
         with self._changed:
+            self._draft_tokens += count
+
+    def deliver(
+        self, choice: Choice, finish_reason: FinishReason | None, *, guessed: bool = False
+    ) -> None:
+        """The engine has the next token, and the end if `finish_reason` is given.
+
+        guessed: whether it had been guessed.
+        """
+        with self._changed:
+            self._accepted_draft_tokens += guessed
             self._last_at = time.perf_counter()
             self._first_at = self._first_at or self._last_at
             self._events.append(

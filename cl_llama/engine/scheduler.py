@@ -13,7 +13,7 @@ finish.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -53,6 +53,8 @@ class Chunk:
     count: int
     logits: Literal["none", "last", "all"]
     """Which rows of logits, or of states where these are wanted, the step returns for it."""
+    guess: tuple[int, ...] = ()
+    """Tokens that may come after its last one; they are run with it, and their rows wanted."""
 
     @property
     def logits_rows(self) -> int:
@@ -66,11 +68,12 @@ class Chunk:
         states = self.sequence.rows_are_states and self.logits == "all"
         return SequenceSlice(
             token_ids=np.array(
-                self.sequence.tokens[self.start : self.start + self.count], dtype=np.int32
+                (*self.sequence.tokens[self.start : self.start + self.count], *self.guess),
+                dtype=np.int32,
             ),
             start=self.start,
             block_table=np.array(table.blocks, dtype=np.int32),
-            logits="none" if states else self.logits,
+            logits="all" if self.guess else "none" if states else self.logits,
             states=states,
         )
 
@@ -155,6 +158,35 @@ class Scheduler:
             assert sequence.table is not None
             sequence.computed = chunk.start + chunk.count
             self.pool.publish(sequence.table, sequence.tokens, sequence.computed)
+
+    def guess_room(self, chunks: list[Chunk]) -> int:
+        """How many guesses a step of these chunks has room for."""
+        rows = sum(chunk.logits_rows for chunk in chunks)
+        tokens = sum(chunk.count for chunk in chunks)
+        return max(0, min(self._all_rows - rows, self._step_tokens - tokens))
+
+    def with_guess(self, chunk: Chunk, guess: list[int]) -> Chunk:
+        """The chunk, of a text's last token, with the part of the guess that finds free blocks.
+
+        No sequence gives blocks back for it.
+        """
+        table = chunk.sequence.table
+        assert table is not None
+        end = chunk.start + chunk.count
+        while guess and not self.pool.extend(table, end + len(guess)):
+            guess = guess[:-1]
+        return replace(chunk, guess=tuple(guess))
+
+    def accept(self, sequence: Sequence) -> None:
+        """Note that the sequence's last token was guessed, and so is in the cache."""
+        assert sequence.table is not None
+        sequence.computed = len(sequence.tokens)
+        self.pool.publish(sequence.table, sequence.tokens, sequence.computed)
+
+    def end_guess(self, sequence: Sequence) -> None:
+        """Take back the blocks that wrong guesses were given."""
+        if sequence.table is not None:
+            self.pool.trim(sequence.table, len(sequence.tokens))
 
     def restart(self) -> None:
         """Send everything back to the queue and forget the cache: its content is in doubt."""
