@@ -16,6 +16,7 @@ from cl_llama.engine.engine import Engine
 from cl_llama.engine.params import SamplingParams
 from cl_llama.engine.request import Request
 from cl_llama.engine.sampling import LogitMask
+from cl_llama.engine.speculation.speculator import Speculator
 from cl_llama.errors import ChatTemplateError, RequestError, TokenizerError
 from cl_llama.grammar import GrammarCompiler, GrammarMask
 from cl_llama.models.batch import Model
@@ -50,6 +51,7 @@ class Llama:
         chat_template: "ChatTemplate | None" = None,
         max_waiting: int | None = None,
         prefix_cache: bool = True,
+        speculator: Speculator | None = None,
         device_label: str = "",
         resources: ExitStack | None = None,
     ) -> None:
@@ -59,8 +61,9 @@ class Llama:
         what the model's cache holds. end_ids: the tokens that end a text; None: those of the
         model's configuration or, if it names none, the tokenizer's. chat_template: closed with the
         model. max_waiting: requests that wait while no more can run, at most; None: any number.
-        prefix_cache: whether prompts that begin alike share their cache. device_label: what
-        computes. resources: closed after the engine has let go of the model.
+        prefix_cache: whether prompts that begin alike share their cache. speculator: guesses how
+        texts go on; None: nobody does. device_label: what computes. resources: closed after the
+        engine has let go of the model.
         """
         config = model.config
         _check_vocabulary(tokenizer, config)
@@ -77,6 +80,7 @@ class Llama:
             end_ids=end_ids,
             max_waiting=max_waiting,
             prefix_cache=prefix_cache,
+            speculator=speculator,
         )
         self._device_label = device_label
         resources = resources or ExitStack()
@@ -101,6 +105,8 @@ class Llama:
         use_mmap: bool = True,
         max_waiting: int | None = None,
         prefix_cache: bool = True,
+        speculate: Literal["lookup"] | None = None,
+        draft_tokens: int | None = None,
         progress: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Self:
@@ -123,8 +129,11 @@ class Llama:
         files lie in memory, without a copy; files that are cut short meanwhile end the process,
         False copies them. max_waiting: requests that wait while no more can run, at most, further
         ones get QueueFullError; None: any number. prefix_cache: compute what prompts begin alike
-        with once, as long as the cache has room. progress: show a download's. on_progress: called
-        with the share of the weights that is loaded, 0 to 1.
+        with once, as long as the cache has room. speculate: "lookup" guesses that a text goes on
+        as it did after the same tokens before, and computes several tokens at once where the
+        guesses are right; texts stay what they are. draft_tokens: how many are guessed for a step,
+        at most; None: what suits. progress: show a download's. on_progress: called with the share
+        of the weights that is loaded, 0 to 1.
 
         Raises ClLlamaError: CheckpointError, TokenizerError, DeviceError, RequestError by what is
         wrong.
@@ -138,6 +147,7 @@ class Llama:
         from cl_llama.models.weights import map_tensors
         from cl_llama.opencl.devices import select_device
         from cl_llama.opencl.runtime import Runtime
+        from cl_llama.speculation import check_speculation, lookup_speculator, most_guesses
 
         if precision not in (None, "high", "fast"):
             raise RequestError(f'precision must be "high" or "fast", got {precision!r}')
@@ -150,6 +160,8 @@ class Llama:
         if max_threads is not None and max_threads < 1:
             raise RequestError(f"max_threads must be at least 1, got {max_threads}")
         _check_queue(max_waiting)
+        check_speculation(speculate, draft_tokens)
+        most = most_guesses(speculate, draft_tokens)
         if path_or_repo_id is None:
             from cl_llama.demo import model_path
 
@@ -183,6 +195,7 @@ class Llama:
                     kv_type=kv_type,
                     quantize=quantize,
                     use_mmap=use_mmap,
+                    guesses=most,
                 )
             end_ids = None
             if checkpoint.format == "llama2c" and tokenizer is not None:
@@ -197,6 +210,7 @@ class Llama:
                 chat_template=template,
                 max_waiting=max_waiting,
                 prefix_cache=prefix_cache,
+                speculator=lookup_speculator(model, most) if speculate == "lookup" else None,
                 device_label=runtime.device.label,
                 resources=resources,
             )

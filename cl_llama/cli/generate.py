@@ -126,6 +126,8 @@ def _as_json(
         "finish_reason": answer.finish_reason,
         "prompt_tokens": stats.prompt_tokens,
         "generated_tokens": stats.generated_tokens,
+        "draft_tokens": stats.draft_tokens,
+        "accepted_draft_tokens": stats.accepted_draft_tokens,
         "seed": params.seed,
         "device": {"index": device.index, "platform": device.platform, "name": device.name},
         "timings": {
@@ -158,9 +160,12 @@ def _report(
         "prompt": f"{stats.prompt_tokens} tokens{rate(stats.prompt_tokens_per_second)}",
         "first token": "none" if first is None else f"after {first:.3f} s",
         "generated": f"{stats.generated_tokens} tokens{rate(stats.generated_tokens_per_second)}",
+        "guessed": f"{stats.accepted_draft_tokens} of {stats.draft_tokens} tokens were right",
         "ended by": f"{answer.finish_reason}",
         "seed": f"{params.seed}",
         "kernel cache": f"{kernels.entries} kernels, {kernels.bytes / 2**20:.1f} MiB",
     }
+    if not stats.draft_tokens:
+        del lines["guessed"]
     for name, value in lines.items():
         print(f"{name + ':':14}{value}", file=sys.stderr)

@@ -34,6 +34,24 @@ def add_model_options(model: "argparse._ArgumentGroup") -> None:
         help="prompt and text together, in tokens; default: the model's own length, shortened to "
         "what fits the device",
     )
+    add_speculation_options(model)
+
+
+def add_speculation_options(group: "argparse._ArgumentGroup") -> None:
+    """Add the options that say how the next tokens are guessed."""
+    group.add_argument(
+        "--speculative",
+        choices=("lookup",),
+        help="guess how the text goes on and compute several tokens at once where the guess is "
+        "right; the text stays the same. lookup: as it went on after the same tokens before, which "
+        "speeds up texts that repeat or quote their prompt",
+    )
+    group.add_argument(
+        "--draft-tokens",
+        type=at_least_one,
+        metavar="N",
+        help="tokens to guess for a step, at most; default: what suits",
+    )
 
 
 def add_template_option(group: "argparse._ArgumentGroup") -> None:
@@ -105,6 +123,8 @@ def model_misuse(args: argparse.Namespace) -> str | None:
             if getattr(args, option) is not None:
                 flag = f"--{option.replace('_', '-')}"
                 return f"argument {flag}: goes with --model-path; the embedded model has its own"
+    if args.draft_tokens is not None and args.speculative is None:
+        return "argument --draft-tokens: goes with --speculative"
     return None
 
 
@@ -127,6 +147,8 @@ def load_llama(
         max_threads=args.max_threads,
         use_mmap=not args.no_mmap,
         prefix_cache=prefix_cache,
+        speculate=args.speculative,
+        draft_tokens=args.draft_tokens,
         progress=bar.visible,
         on_progress=bar.loaded,
     )

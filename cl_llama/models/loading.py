@@ -28,6 +28,7 @@ def load_model(
     quantize: str | None = None,
     use_mmap: bool = True,
     kv_type: ops.KVType = "f16",
+    guesses: int = 0,
 ) -> Decoder:
     """Plan the memory, upload the weights once or map them, allocate the cache.
 
@@ -47,6 +48,7 @@ def load_model(
         use_mmap: CPU devices compute with float16 matrices where their files hold them; the files
             must keep their length as long as the model lives.
         kv_type: what the cache holds.
+        guesses: tokens that speculation runs beside a text's last one, at most.
 
     Raises:
         DeviceMemoryError: it does not fit; nothing was uploaded.
@@ -69,7 +71,7 @@ def load_model(
         if on_progress is not None:
             on_progress(min(1.0, loaded / memory.weight_bytes))
 
-    programs = kernels_of(config, tensors, runtime, family, precision, kv_type, formats)
+    programs = kernels_of(config, tensors, runtime, family, precision, kv_type, formats, guesses)
     with building_kernels(runtime, programs):
         in_place = use_mmap and runtime.computes_in_host_memory
         plain = [tensor for name, tensor in matrices.items() if formats[name] == "f16"]

@@ -107,11 +107,13 @@ def kernels_of(
     precision: ops.Precision,
     kv_type: ops.KVType = "f16",
     formats: Mapping[str, str] | None = None,
+    guesses: int = 0,
 ) -> list[Program]:
     """The programs that prompts, decoding and its usual choices of a token ask for.
 
     No tensor is read; of layers whose matrices have the same formats one stands for all. `formats`
-    are the matrices' by the tensors' names; None: all are f16.
+    are the matrices' by the tensors' names; None: all are f16. guesses: tokens that speculation
+    runs beside a text's last one, at most.
     """
     if (family or runtime.family) == "portable":
         default_reduction(runtime)  # looks at results, which a rehearsal has none of
@@ -139,8 +141,11 @@ def kernels_of(
         family,
         precision,
     )
-    for count in _STEPS:
-        tokens = SequenceSlice(np.zeros(count, np.int32), 0, np.arange(blocks, dtype=np.int32))
+    table = np.arange(blocks, dtype=np.int32)
+    prompts = [SequenceSlice(np.zeros(count, np.int32), 0, table) for count in _STEPS]
+    guessed = range(2, guesses + 2)
+    checks = [SequenceSlice(np.zeros(count, np.int32), 0, table, "all") for count in guessed]
+    for tokens in (*prompts, *checks):
         logits = model.forward(Batch((tokens,)))
         logits.argmax()
         logits.top_k(min(ops.MAX_TOP_K, config.vocab_size))

@@ -156,6 +156,8 @@ def test_json(generate, llm, device_infos):
         "finish_reason": "length",
         "prompt_tokens": len(completion.prompt_token_ids),
         "generated_tokens": 8,
+        "draft_tokens": 0,
+        "accepted_draft_tokens": 0,
         "seed": 7,
         "device": {"index": device.index, "platform": device.platform, "name": device.name},
     }
