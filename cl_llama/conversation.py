@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from cl_llama.engine.params import SamplingParams
-from cl_llama.engine.request import RequestStats
+from cl_llama.engine.request import FinishReason, RequestStats
 from cl_llama.engine.sampling import LogitMask
 from cl_llama.errors import ClLlamaError, ContextFullError, RequestError
 from cl_llama.prompt_tokens import PromptTokens
@@ -117,6 +117,8 @@ class Answer(Iterator[StreamPiece]):
         """The answer so far."""
         self.kept = False
         """Whether it has become part of the conversation."""
+        self.finish_reason: FinishReason | None = None
+        """Why it ended; None while it has not."""
 
     def __next__(self) -> StreamPiece:
         """The next token's piece; waits for it, and raises the request's error."""
@@ -132,6 +134,7 @@ class Answer(Iterator[StreamPiece]):
             self._ids.append(piece.token_id)
         if piece.finish_reason is not None:
             self._open = False
+            self.finish_reason = piece.finish_reason
             if self._ids:
                 self._conversation._commit(self._messages, self._tokens, self._ids, self.text)
                 self.kept = True

@@ -1,16 +1,28 @@
 """The command line's grammar: options that generate, or a command and its own options."""
 
 import argparse
-import difflib
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from cl_llama.cli import bench, cache, convert, devices, doctor, generate, perplexity, serve, tune
+from cl_llama.cli import (
+    bench,
+    cache,
+    chat,
+    convert,
+    devices,
+    doctor,
+    generate,
+    perplexity,
+    serve,
+    tune,
+)
+from cl_llama.cli.did_you_mean import did_you_mean
 from cl_llama.cli.generate_options import add_options, misuse
 
 COMMANDS = {
+    "chat": chat,
     "serve": serve,
     "convert": convert,
     "devices": devices,
@@ -62,12 +74,6 @@ class Parser(argparse.ArgumentParser):
             # As argparse has it: what has a blank in it is a value.
             if re.match("--[a-z]", word) and " " not in word and name not in known:
                 self.error(f"there is no option {name}{did_you_mean(name, known)}")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at the known word that is most like this one; empty if none is."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
