@@ -9,7 +9,7 @@
       TokenizerError          a tokenizer file that is missing, damaged or does not match the model
       ChatTemplateError       a chat template that is missing, damaged or takes too long
       RequestError            a prompt or a sampling parameter that cannot be served
-        ContextFullError      a conversation that leaves its context no room for an answer
+        ContextFullError      a prompt that the context has no room for, or none for an answer
         GrammarError          a grammar or a JSON schema that is wrong, or llguidance is missing
         QueueFullError        one more request than may wait at the same time
 
@@ -54,7 +54,7 @@ class RequestError(ClLlamaError):
 
 
 class ContextFullError(RequestError):
-    """A conversation that leaves its context no room for an answer."""
+    """A prompt that the context has no room for, or none for an answer to it."""
 
 
 class QueueFullError(RequestError):

@@ -24,7 +24,13 @@ from cl_llama.engine.scheduler import Chunk, Scheduler
 from cl_llama.engine.scheduler import Sequence as CacheSequence
 from cl_llama.engine.speculation.speculator import Speculator
 from cl_llama.engine.status import EngineState, EngineStatus, Totals
-from cl_llama.errors import ClLlamaError, DeviceError, QueueFullError, RequestError
+from cl_llama.errors import (
+    ClLlamaError,
+    ContextFullError,
+    DeviceError,
+    QueueFullError,
+    RequestError,
+)
 from cl_llama.models.batch import LOGITS_ROWS, STEP_TOKENS, Batch, Model
 
 MAX_BATCH = 32
@@ -162,7 +168,7 @@ class Engine:
         for token_id in ids:
             self._check_id(token_id, "prompt")
         if len(ids) > self.max_seq_len:
-            raise RequestError(
+            raise ContextFullError(
                 f"prompt: it has {len(ids)} tokens, the context has room for {self.max_seq_len} "
                 f"(cache: {self.model.num_blocks} blocks of {self.model.block_size}); shorten the "
                 "prompt or load the model with a larger max_seq_len"
