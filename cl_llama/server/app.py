@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 
 from cl_llama.errors import ClLlamaError
 from cl_llama.llm import Llama
-from cl_llama.server import health, page
+from cl_llama.server import health, openai, page
 from cl_llama.server.errors import Failure, failure_of
 from cl_llama.server.exchange import ExchangeMiddleware
 from cl_llama.server.service import Service
@@ -23,6 +23,7 @@ def create_app(llm: Llama | None, settings: ServerSettings) -> FastAPI:
     app = FastAPI(title="cl-llama", docs_url=None, redoc_url=None)
     app.state.service = Service(settings, llm)
     app.include_router(health.router())
+    app.include_router(openai.router())
     app.include_router(page.router())
     app.add_exception_handler(ClLlamaError, _tell)
     app.add_exception_handler(Exception, _tell)
@@ -54,6 +55,8 @@ def _misuse(error: RequestValidationError) -> Failure:
     if first["type"] == "json_invalid":
         where = f"at character {first['loc'][-1]}: {first.get('ctx', {}).get('error', '')}"
         return Failure(400, f"the request's body is no JSON ({where})")
+    if isinstance(first["input"], bytes):
+        return Failure(400, "the body: expected JSON, told by Content-Type: application/json")
     path = [str(part) for part in first["loc"] if part != "body"]
     name = ".".join(path) or None
     message = first["msg"][:1].lower() + first["msg"][1:]

@@ -6,6 +6,7 @@ from typing import Any
 from cl_llama.errors import (
     ChatTemplateError,
     ClLlamaError,
+    ContextFullError,
     QueueFullError,
     RequestError,
     TokenizerError,
@@ -31,6 +32,19 @@ class ClientGoneError(ClLlamaError):
     """The client closed its connection; nobody reads an answer."""
 
 
+class ApiError(RequestError):
+    """A request that an endpoint refuses, told in its API's own words."""
+
+    def __init__(
+        self, message: str, *, status: int = 400, param: str | None = None, code: str | None = None
+    ) -> None:
+        """param: the request's field that is to blame; code: a word that programs look for."""
+        super().__init__(message)
+        self.status = status
+        self.param = param
+        self.code = code
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """What went wrong with a request."""
@@ -42,6 +56,8 @@ class Failure:
     """The request's field that is to blame."""
     retry_after: int | None = None
     """Seconds after which another try makes sense."""
+    code: str | None = None
+    """A word that programs look for; None: the status' own."""
 
     @property
     def kind(self) -> str:
@@ -59,7 +75,7 @@ class Failure:
                     "message": self.message,
                     "type": self.kind,
                     "param": self.param,
-                    "code": _CODES.get(self.status),
+                    "code": self.code or _CODES.get(self.status),
                 }
             }
         return {"error": self.message}
@@ -89,6 +105,10 @@ def failure_of(error: Exception) -> Failure:
     """What to tell a client of an error."""
     message = " ".join(str(error).splitlines()[:1]) or type(error).__name__
     match error:
+        case ApiError():
+            return Failure(error.status, message, error.param, code=error.code)
+        case ContextFullError():
+            return Failure(400, message, code="context_length_exceeded")
         case QueueFullError():
             return Failure(429, message, retry_after=1)
         case NotReadyError():
