@@ -1,75 +1,23 @@
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from cl_llama.engine.sampling import Sampler, SamplingParams, StepLogits, draw, select_top
+from cl_llama.engine.params import SamplingParams
+from cl_llama.engine.sampling import Sampler, StepLogits
+from cl_llama.engine.sampling.draw import draw
+from cl_llama.engine.sampling.ranking import select_top
 from cl_llama.errors import DeviceError, RequestError
+from tests.engine.sampling_reference import distribution
 from tests.paged_model import NumpyLogits
 
 V = 30
 LOGITS = np.random.default_rng(7).normal(0, 2, V).astype(np.float32)
 
 
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    exp = np.exp(logits - logits.max())
-    return exp / exp.sum()
-
-
-def expected_distribution(params: SamplingParams, logits_V: NDArray[np.float32]):
-    """Temperature, top-k, top-p, min-p, written token by token."""
-    p = softmax(logits_V.astype(np.float64) / params.temperature)
-    best_first = sorted(range(len(p)), key=lambda i: (-p[i], i))
-    kept = best_first[: params.top_k or len(p)]
-    total, nucleus = 0.0, []
-    for i in kept:
-        if total >= params.top_p:
-            break
-        nucleus.append(i)
-        total += p[i] / p[kept].sum()
-    nucleus = nucleus or kept[:1]
-    final = np.zeros(len(p))
-    for i in nucleus:
-        if p[i] >= params.min_p * p[best_first[0]]:
-            final[i] = p[i]
-    return final / final.sum()
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"temperature": 0.5},
-        {"temperature": 2.0},
-        {"top_k": 1},
-        {"top_k": 5},
-        {"top_p": 0.8},
-        {"top_p": 0.0},
-        {"min_p": 0.2},
-        {"min_p": 1.0},
-        {"top_k": 8, "top_p": 0.7},
-        {"temperature": 1.5, "top_k": 20, "top_p": 0.9, "min_p": 0.1},
-    ],
-    ids=str,
-)
-def test_draws_follow_the_distribution(settings: dict[str, float]):
-    params = SamplingParams(**settings)
-    expected = expected_distribution(params, LOGITS)
-    # Evenly spaced instead of random numbers: counts are exact but for one at each boundary.
-    uniforms = (np.arange(4000) + 0.5) / 4000
-    logits, ids = LOGITS, np.arange(V)
-    if params.top_k:
-        logits, ids = select_top(LOGITS, params.top_k)
-    draws = [draw(logits, params, u) for u in uniforms]
-    counts = np.bincount([ids[index] for index, _ in draws], minlength=V)
-    np.testing.assert_allclose(counts / 4000, expected, atol=2 / 4000)
-    np.testing.assert_allclose([p for _, p in draws], [expected[ids[i]] for i, _ in draws])
-
-
 def test_seeded_draws_follow_the_distribution():
     params = SamplingParams(seed=5)
     sampler = Sampler(params, [0], V)
     counts = np.bincount([sampler.choose_from_row(LOGITS).token_id for _ in range(4000)])
-    p = expected_distribution(params, LOGITS)
+    p = np.array(distribution(LOGITS, params))
     counts = np.pad(counts, (0, V - len(counts)))
     assert (np.abs(counts / 4000 - p) <= 4 * np.sqrt(p * (1 - p) / 4000) + 1e-4).all()
 
@@ -163,6 +111,13 @@ PATHS = [
     ({"top_k": 40}, ["top_k"]),
     ({"top_k": 64, "top_p": 0.9, "min_p": 0.05}, ["top_k"]),
     ({"top_k": 5, "logprobs": 10}, ["top_k", "logsumexp"]),
+    ({"top_k": 50, "typical_p": 0.7, "dynatemp_range": 0.5}, ["top_k"]),
+    ({"top_k": 50, "xtc_probability": 0.5, "xtc_threshold": 0.02}, ["top_k"]),
+    ({"temperature": 0.0, "mirostat": 2, "top_n_sigma": 1.0}, ["argmax"]),
+    ({"top_k": 5, "mirostat": 2}, ["numpy"]),
+    ({"top_k": 5, "top_n_sigma": 1.0}, ["numpy"]),
+    ({"temperature": 0.0, "dry_multiplier": 0.8}, ["numpy"]),
+    ({"temperature": 0.0, "dry_multiplier": 0.8, "dry_penalty_last_n": 0}, ["argmax"]),
     ({"top_k": 65}, ["numpy"]),
     ({"top_p": 0.9}, ["numpy"]),
     ({"temperature": 0.0, "presence_penalty": 0.1}, ["numpy"]),
@@ -213,7 +168,7 @@ def test_one_step_serves_requests_of_all_kinds():
 def test_logprobs_are_the_models_own():
     params = SamplingParams(temperature=0.3, top_k=2, logit_bias={5: 40.0}, logprobs=4, seed=2)
     choice = Sampler(params, [0], V).choose_from_row(LOGITS)
-    p = softmax(LOGITS.astype(np.float64))
+    p = np.array(distribution(LOGITS, SamplingParams()))
     assert choice.token_id == 5
     assert choice.logprob == pytest.approx(np.log(p[5]))
     assert [i for i, _ in choice.top_logprobs] == np.argsort(-p)[:4].tolist()
