@@ -21,6 +21,7 @@ from cl_llama.errors import ChatTemplateError, RequestError, TokenizerError
 from cl_llama.grammar import GrammarCompiler, GrammarMask
 from cl_llama.models.batch import Model
 from cl_llama.models.model_config import ModelConfig
+from cl_llama.sequence_breakers import SequenceBreakers
 from cl_llama.stop_strings import StopStrings
 from cl_llama.text_stream import StreamPiece, TextBuilder, TextStream
 from cl_llama.tokenizers import Tokenizer, load_tokenizer
@@ -489,7 +490,12 @@ class Llama:
             logit_mask = logit_mask.ending_with(ends)
             if not ends:
                 stop_when = _stop_finished(logit_mask, stop_when)
-        request = self._engine.submit(ids, params, logit_mask=logit_mask, stop_when=stop_when)
+        breakers = None
+        if params.penalises_repeats and self._tokenizer is not None:
+            breakers = SequenceBreakers(params.dry_sequence_breakers, self._tokenizer)
+        request = self._engine.submit(
+            ids, params, logit_mask=logit_mask, breakers=breakers, stop_when=stop_when
+        )
         return TextStream(request, builder(), self)
 
     def _encode(self, prompt: Prompt) -> list[int]:

@@ -19,7 +19,7 @@ from cl_llama.engine.job import Job, wanted_rows
 from cl_llama.engine.kv_cache import BlockPool
 from cl_llama.engine.params import SamplingParams
 from cl_llama.engine.request import FinishReason, Request
-from cl_llama.engine.sampling import LogitMask, Sampler, StepLogits
+from cl_llama.engine.sampling import Breakers, LogitMask, Sampler, StepLogits
 from cl_llama.engine.scheduler import Chunk, Scheduler
 from cl_llama.engine.scheduler import Sequence as CacheSequence
 from cl_llama.engine.speculation.speculator import Speculator
@@ -106,6 +106,7 @@ class Engine:
         params: SamplingParams | None = None,
         *,
         logit_mask: LogitMask | None = None,
+        breakers: Breakers | None = None,
         stop_when: Callable[[int], bool] | None = None,
         prompt_logits: bool = False,
         last_rows: int | None = None,
@@ -115,12 +116,13 @@ class Engine:
         """Queue a prompt; from any thread. RequestError if it cannot be served, QueueFullError now.
 
         logit_mask: called before every choice with the ids generated so far, returns which tokens
-        may come next. stop_when: called with every new token but an end token; True ends the text
-        with it. Both run in the engine's thread: they must be quick, and one that raises ends its
-        request as an error. prompt_logits: deliver the logits after every prompt token, or after
-        the last `last_rows` tokens, and generate nothing. targets: instead of these, deliver the
-        log-probabilities of the targets, each after one of the prompt's last tokens. embed:
-        instead of these, deliver the mean of the tokens' last hidden states.
+        may come next. breakers: finds DRY's sequence breakers; None: there are none. stop_when:
+        called with every new token but an end token; True ends the text with it. All run in the
+        engine's thread: they must be quick, and one that raises ends its request as an error.
+        prompt_logits: deliver the logits after every prompt token, or after the last `last_rows`
+        tokens, and generate nothing. targets: instead of these, deliver the log-probabilities of
+        the targets, each after one of the prompt's last tokens. embed: instead of these, deliver
+        the mean of the tokens' last hidden states.
         """
         params = params or SamplingParams()
         ids = self.check_prompt(prompt_ids)
@@ -137,7 +139,7 @@ class Engine:
         limit = self.max_seq_len - len(ids)
         if params.max_new_tokens is not None:
             limit = min(limit, params.max_new_tokens)
-        sampler = Sampler(params, ids, self.model.config.vocab_size, logit_mask)
+        sampler = Sampler(params, ids, self.model.config.vocab_size, logit_mask, breakers)
         job = Job(request, sampler, limit, stop_when, rows, targets, embed)
         with self._changed:
             if self._closed:
