@@ -8,6 +8,7 @@ work: schedule, run, postprocess.
 import itertools
 import operator
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from cl_llama.engine.job import Job, wanted_rows
 from cl_llama.engine.kv_cache import BlockPool
+from cl_llama.engine.pace import Pace
 from cl_llama.engine.params import SamplingParams
 from cl_llama.engine.request import FinishReason, Request
 from cl_llama.engine.sampling import Breakers, LogitMask, Sampler, StepLogits
@@ -63,6 +65,7 @@ class Engine:
         max_waiting: int | None = None,
         prefix_cache: bool = True,
         speculator: Speculator | None = None,
+        pace: Pace | None = None,
     ) -> None:
         """Take over `model`; its thread starts with the first request.
 
@@ -73,6 +76,7 @@ class Engine:
         requests get in a step at most. max_waiting: requests that wait while no more can run, at
         most; None: any number. prefix_cache: whether prompts that begin alike share their cache.
         speculator: guesses how texts go on; None: nobody does.
+        pace: says how much of a step prompts get beside texts; None: one that measures.
         """
         self.model = model
         self.max_seq_len = min(max_seq_len, model.num_blocks * model.block_size)
@@ -85,6 +89,7 @@ class Engine:
             all_rows=all_rows,
             prefix_cache=prefix_cache,
         )
+        self._pace = pace or Pace()
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._speculator = speculator
@@ -204,8 +209,9 @@ class Engine:
 
     def step(self) -> None:
         """Run the model once for whoever is next: schedule, run, postprocess."""
-        chunks = self._scheduler.schedule()
+        chunks = self._scheduler.schedule(self._pace.budget)
         self._begin(chunks)
+        began = time.perf_counter()
         samplers = [
             self._jobs[chunk.sequence].sampler for chunk in chunks if chunk.logits == "last"
         ]
@@ -228,6 +234,11 @@ class Engine:
         except Exception as error:
             self._fail_step(chunks, error)
             return
+        self._pace.note(
+            sum(chunk.count for chunk in chunks if not chunk.generates),
+            time.perf_counter() - began,
+            waited=batch.logits_rows + batch.states_rows > 0,
+        )
         self._scheduler.advance(chunks)
         row = state = 0
         for chunk, part in zip(chunks, batch.slices, strict=True):
@@ -249,10 +260,11 @@ class Engine:
         totals = self._totals
         totals.steps += 1
         for chunk in chunks:
-            request, cached = self._jobs[chunk.sequence].request, chunk.sequence.reused_tokens
-            if request.start(cached):
-                totals.prompt_tokens += len(request.prompt_ids)
-                totals.cached_tokens += cached
+            job, cached = self._jobs[chunk.sequence], chunk.sequence.reused_tokens
+            if job.request.start(cached):
+                totals.prompt_tokens += len(job.request.prompt_ids)
+            totals.cached_tokens += cached - job.cached_tokens
+            job.cached_tokens = cached
         self._seen = self._look()
 
     def _with_guesses(self, chunks: list[Chunk]) -> list[Chunk]:
@@ -343,6 +355,7 @@ class Engine:
         self._scheduler.restart()
         if self._speculator is not None:
             self._speculator.restart()
+        self._pace.forget_pending()
         self._seen = self._look()
 
     def _drop(self, job: Job, reason: FinishReason, error: ClLlamaError | None = None) -> None:

@@ -30,6 +30,8 @@ class Job:
         self.limit = limit
         """Tokens to generate at most."""
         self.stop_when = stop_when
+        self.cached_tokens = 0
+        """Prompt tokens found in the cache that the engine's totals hold."""
         prompt = list(request.prompt_ids)
         first_row = 0 if rows is None else len(prompt) - rows
         self.sequence = CacheSequence(

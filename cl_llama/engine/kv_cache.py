@@ -97,6 +97,24 @@ class BlockPool:
         while len(table.blocks) > self._blocks_for(length):
             self._give_back(table.blocks.pop())
 
+    def adopt(self, table: BlockTable, token_ids: Sequence[int], computed: int) -> int:
+        """Take blocks that others have published in place of the table's next, uncomputed ones.
+
+        Returns how many positions are in the cache then; the last token's is never among them.
+        """
+        if not table.shareable:
+            return computed
+        last = (len(token_ids) - 1) // self.block_size
+        while computed == table.published * self.block_size and table.published < last:
+            index = table.published
+            known = self._tree.get(self._key(table.blocks, index, token_ids))
+            if known is None:
+                break
+            self._replace(table, index, known)
+            table.published = index + 1
+            computed += self.block_size
+        return computed
+
     def publish(self, table: BlockTable, token_ids: Sequence[int], computed: int) -> None:
         """Publish the blocks that are full now that `computed` positions are in the cache.
 
@@ -112,9 +130,7 @@ class BlockPool:
                 self._tree[key] = own
                 self._keys[own] = key
             else:
-                self._hold(known)
-                table.blocks[index] = known
-                self._give_back(own)
+                self._replace(table, index, known)
             table.published = index + 1
 
     def close(self, table: BlockTable) -> None:
@@ -178,6 +194,12 @@ class BlockPool:
                 break
             found.append(block)
         return found
+
+    def _replace(self, table: BlockTable, index: int, known: int) -> None:
+        """Give a block of the table back for a published one of the same tokens."""
+        self._hold(known)
+        own, table.blocks[index] = table.blocks[index], known
+        self._give_back(own)
 
     def _hold(self, block: int) -> None:
         self._references[block] += 1

@@ -195,11 +195,11 @@ class Request:
             )
 
     def start(self, cached_tokens: int) -> bool:
-        """The engine is about to compute it; whether for the first time. Later calls do nothing."""
+        """The engine is about to compute it, all but so many tokens; whether for the first time."""
+        self._cached_tokens = cached_tokens
         if self._started_at is not None:
             return False
         self._started_at = time.perf_counter()
-        self._cached_tokens = cached_tokens
         return True
 
     def count_guesses(self, count: int) -> None:

@@ -1,10 +1,16 @@
 """Which tokens of which sequences the next step runs.
 
-Every step takes the running sequences in the order they came, each with as many of its uncomputed
-tokens as chunk and step allow: a prompt's next chunk or the one token that was just generated,
-there is no other difference. Then waiting sequences are admitted, first come first served, while
-there is room in the step and blocks for all their tokens. A running sequence's demand never grows,
-so whatever was admitted gets at least one token in every step.
+Sequences are admitted first come first served, while there are blocks for all their tokens. Every
+step takes all running sequences that generate, each with its latest token. The rest of the step
+goes to prompts, in chunks: the oldest one gets at least half of it, and what is left goes to the
+shortest ones first. So a short prompt does not wait for a long one's end, equal prompts are
+computed one after the other, and each becomes the oldest one at last. How much of a step prompts
+get is limited where others wait for it: see `Budget`.
+
+A sequence that comes to a block which an older one is computing from the same tokens leaves it to
+that one, and takes the block over when it is published. Nothing is remembered of this: should the
+older one go, the next step finds that nobody computes the block. The oldest prompt waits for none,
+so that something is always computed.
 
 When a growing sequence finds no block, the newest running one gives its blocks back and waits at
 the head of the queue; later it is recomputed from its tokens, generated ones included. The oldest
@@ -20,6 +26,19 @@ import numpy as np
 
 from cl_llama.engine.kv_cache import BlockPool, BlockTable
 from cl_llama.models.batch import SequenceSlice
+
+_TILE = 16
+"""Kernels compute this many tokens at a time, or a multiple: others cost as much as the next."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Tokens of prompts that a step may take where somebody waits for its end."""
+
+    beside_texts: int
+    """While others generate."""
+    together: int
+    """While there are several prompts, and nobody generates."""
 
 
 @dataclass(eq=False)
@@ -40,8 +59,24 @@ class Sequence:
     table: BlockTable | None = None
     """Its cache blocks while it runs."""
     reused_tokens: int = 0
-    """Prompt positions found in the cache when it was first admitted."""
-    was_admitted: bool = False
+    """Prompt positions that others had computed before it came to them."""
+    reached: int = 0
+    """Positions that have ever been in the cache."""
+
+    @property
+    def generates(self) -> bool:
+        """Whether only its latest token is left to compute, and the next one is wanted."""
+        return not self.wants_all_rows and len(self.tokens) - self.computed == 1
+
+    @property
+    def takes_logits_rows(self) -> bool:
+        """Whether its next chunk takes a row of logits, V numbers, after every token."""
+        return self.wants_all_rows and not self.rows_are_states and self.delivered <= self.computed
+
+    def note_reused(self, before: int) -> None:
+        """Count the positions from `before` on that were found in the cache, if they are new."""
+        self.reused_tokens += max(0, self.computed - max(self.reached, before))
+        self.reached = max(self.reached, self.computed)
 
 
 @dataclass(frozen=True)
@@ -55,6 +90,11 @@ class Chunk:
     """Which rows of logits, or of states where these are wanted, the step returns for it."""
     guess: tuple[int, ...] = ()
     """Tokens that may come after its last one; they are run with it, and their rows wanted."""
+
+    @property
+    def generates(self) -> bool:
+        """Whether it is a text's latest token, and no part of a prompt."""
+        return self.count == 1 and self.logits == "last"
 
     @property
     def logits_rows(self) -> int:
@@ -125,31 +165,29 @@ class Scheduler:
             self.waiting.remove(sequence)
         self._close(sequence)
 
-    def schedule(self) -> list[Chunk]:
-        """The next step's chunks; empty only if no sequence is left."""
-        chunks: list[Chunk] = []
-        tokens, rows = self._step_tokens, self._all_rows
-
-        def run(sequence: Sequence) -> None:
-            nonlocal tokens, rows
-            count = self._count(sequence, tokens, rows)
-            if count:
-                chunks.append(_chunk(sequence, count))
-                tokens -= count
-                rows -= chunks[-1].logits_rows
-
+    def schedule(self, budget: Budget | None = None) -> list[Chunk]:
+        """The next step's chunks; empty only if no sequence is left. None: prompts fill it."""
         position = 0
         while position < len(self.running):
-            sequence = self.running[position]
-            if self._grow(sequence):
-                run(sequence)
+            if self._grow(self.running[position]):
                 position += 1
-        while self.waiting:
-            sequence = self.waiting[0]
-            if not self._count(sequence, tokens, rows) or not self._admit(sequence):
-                break
-            run(sequence)
-        return chunks
+        while self.waiting and self._admit(self.waiting[0]):
+            pass
+        counts: dict[Sequence, int] = {}
+        prompts: list[Sequence] = []
+        for i, sequence in enumerate(self.running):
+            self._adopt(sequence)
+            if sequence.generates:
+                counts[sequence] = 1
+            elif not self._is_computed_by(self.running[:i], sequence):
+                prompts.append(sequence)
+        tokens = self._step_tokens - len(counts)
+        if budget is not None and counts:
+            tokens = min(tokens, _whole_tiles(len(counts), budget.beside_texts))
+        elif budget is not None and len(prompts) > 1:
+            tokens = min(tokens, _whole_tiles(0, budget.together))
+        counts |= self._share(prompts, tokens)
+        return [_chunk(s, counts[s]) for s in self.running if s in counts]
 
     def advance(self, chunks: list[Chunk]) -> None:
         """Note that the model has computed the chunks."""
@@ -157,6 +195,7 @@ class Scheduler:
             sequence = chunk.sequence
             assert sequence.table is not None
             sequence.computed = chunk.start + chunk.count
+            sequence.reached = max(sequence.reached, sequence.computed)
             self.pool.publish(sequence.table, sequence.tokens, sequence.computed)
 
     def guess_room(self, chunks: list[Chunk]) -> int:
@@ -180,7 +219,7 @@ class Scheduler:
     def accept(self, sequence: Sequence) -> None:
         """Note that the sequence's last token was guessed, and so is in the cache."""
         assert sequence.table is not None
-        sequence.computed = len(sequence.tokens)
+        sequence.computed = sequence.reached = len(sequence.tokens)
         self.pool.publish(sequence.table, sequence.tokens, sequence.computed)
 
     def end_guess(self, sequence: Sequence) -> None:
@@ -206,16 +245,56 @@ class Scheduler:
             assert sequence.computed == 0
         self.pool.check(sequence.table for sequence in self.running if sequence.table is not None)
 
-    def _count(self, sequence: Sequence, tokens: int, rows: int) -> int:
-        """How many of the sequence's tokens the rest of a step can take."""
-        count = min(len(sequence.tokens) - sequence.computed, self._prefill_chunk, tokens)
-        if sequence.wants_all_rows:
-            known = sequence.delivered - sequence.computed
-            if known > 0:
-                count = min(count, known)
-            elif not sequence.rows_are_states:
-                count = min(count, rows)
-        return count
+    def _share(self, prompts: list[Sequence], tokens: int) -> dict[Sequence, int]:
+        """How many tokens of each prompt, oldest first, a step runs that has room for so many."""
+        counts: dict[Sequence, int] = {}
+        if not prompts:
+            return counts
+        rows, oldest = self._all_rows, prompts[0]
+        kept = min(self._most(oldest, -(-rows // 2)), -(-tokens // 2))
+        for sequence in sorted(prompts, key=lambda s: len(s.tokens) - s.computed):
+            if sequence is oldest:
+                kept = 0
+            kept_rows = kept if oldest.takes_logits_rows else 0
+            count = min(self._most(sequence, rows - kept_rows), tokens - kept)
+            if count > 0:
+                counts[sequence] = count
+                tokens -= count
+                rows -= count if sequence.takes_logits_rows else 0
+        return counts
+
+    def _most(self, sequence: Sequence, rows: int) -> int:
+        """How many of the sequence's tokens a step can run that has so many rows of logits left."""
+        count = min(len(sequence.tokens) - sequence.computed, self._prefill_chunk)
+        if sequence.wants_all_rows and sequence.delivered > sequence.computed:
+            return min(count, sequence.delivered - sequence.computed)
+        return min(count, rows) if sequence.takes_logits_rows else count
+
+    def _adopt(self, sequence: Sequence) -> None:
+        """Take over what others have computed of its next tokens."""
+        assert sequence.table is not None
+        before = sequence.computed
+        sequence.computed = self.pool.adopt(sequence.table, sequence.tokens, before)
+        sequence.note_reused(before)
+
+    def _is_computed_by(self, older: list[Sequence], sequence: Sequence) -> bool:
+        """Whether one of the older sequences is computing the block that this one needs next."""
+        table, start = sequence.table, sequence.computed
+        assert table is not None
+        end = start + self.pool.block_size
+        if (
+            not table.shareable
+            or start != table.published * self.pool.block_size
+            or end >= len(sequence.tokens)
+        ):
+            return False
+        return any(
+            other.table is not None
+            and other.table.shareable
+            and start <= other.computed < end <= len(other.tokens)
+            and other.tokens[:end] == sequence.tokens[:end]
+            for other in older
+        )
 
     def _grow(self, sequence: Sequence) -> bool:
         """Make room for all its tokens, at newer ones' expense; False if it had to go itself."""
@@ -235,9 +314,7 @@ class Scheduler:
         if sequence.table is None:
             return False
         sequence.computed = sequence.table.reused_tokens
-        if not sequence.was_admitted:
-            sequence.reused_tokens = sequence.computed
-            sequence.was_admitted = True
+        sequence.note_reused(0)
         self.running.append(self.waiting.popleft())
         return True
 
@@ -253,6 +330,12 @@ class Scheduler:
             self.pool.close(sequence.table)
         sequence.table = None
         sequence.computed = 0
+
+
+def _whole_tiles(generating: int, prompt_tokens: int) -> int:
+    """Prompt tokens with which those of a step that also generates fill tiles; some at least."""
+    tokens = (generating + prompt_tokens) // _TILE * _TILE - generating
+    return tokens if tokens >= _TILE // 2 else tokens + _TILE * (1 + (_TILE // 2 - tokens) // _TILE)
 
 
 def _chunk(sequence: Sequence, count: int) -> Chunk:

@@ -505,7 +505,7 @@ def test_closing_cancels_what_runs_and_waits(start):
 
 def test_an_engine_that_breaks_lets_nobody_hang(start, monkeypatch: pytest.MonkeyPatch):
     engine = start()
-    monkeypatch.setattr(engine._scheduler, "schedule", lambda: 1 // 0)
+    monkeypatch.setattr(engine._scheduler, "schedule", lambda budget: 1 // 0)
     request = engine.submit([1], GREEDY)
     with pytest.raises(DeviceError, match="the engine failed: ZeroDivisionError"):
         request.result()
