@@ -26,7 +26,7 @@ def expected_logits(path: Path) -> NDArray[np.float64]:
     """After each of `IDS`, of the values that the file's blocks mean."""
     with open_checkpoint(path) as checkpoint:
         config = config_from_checkpoint(checkpoint)
-        return reference.llama_logits(config, reference.load_weights(config, checkpoint), IDS)
+        return reference.logits(config, reference.load_weights(config, checkpoint), IDS)
 
 
 def device_logits(path: Path, runtime: Runtime, **options: Any) -> NDArray[np.float32]:

@@ -158,7 +158,7 @@ def test_the_same_model(tmp_path: Path, name: str) -> None:
     )
     assert config == expected and config.norm_eps == pytest.approx(known.config.norm_eps, rel=1e-6)
     ids = np.concatenate([known.ids, known.greedy[:-1]])
-    logits = reference.llama_logits(config, weights, ids)
+    logits = reference.logits(config, weights, ids)
     # The file's divisors and epsilon are float32; K may round to another f16 for it.
     assert reference.relative_rms(logits, known.logits) < 1e-5
 
@@ -185,7 +185,7 @@ def test_quantised_on_a_device(tmp_path: Path, runtime: Runtime) -> None:
     ids = fixture_models.truth("llama31-scaled").ids
     table = np.arange(model.num_blocks, dtype=np.int32)
     logits = fixture_models.forward(model, fixture_models.slice_of(ids, 0, table, "all"))
-    assert reference.relative_rms(logits, reference.llama_logits(config, weights, ids)) <= 5e-5
+    assert reference.relative_rms(logits, reference.logits(config, weights, ids)) <= 5e-5
 
 
 def test_real_file(shared_data: Callable[[str], Path], runtime: Runtime) -> None:
@@ -200,7 +200,7 @@ def test_real_file(shared_data: Callable[[str], Path], runtime: Runtime) -> None
         logits = llm.logits(ids)
         made = llm.generate("Hello world", SamplingParams(max_new_tokens=4, temperature=0.0))
         assert made.token_ids[0] == np.argmax(logits[-1]) and made.text
-    assert reference.relative_rms(logits, reference.llama_logits(config, weights, ids)) <= 5e-5
+    assert reference.relative_rms(logits, reference.logits(config, weights, ids)) <= 5e-5
 
 
 LLAMA = metadata_of(json.loads((FIXTURES / "rope-yarn" / "config.json").read_text()))

@@ -28,7 +28,7 @@ def expected(name: str) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     with open_checkpoint(FIXTURES / name) as checkpoint:
         config = config_from_checkpoint(checkpoint)
         weights = reference.load_weights(config, checkpoint)
-    return ids, reference.llama_logits(config, weights, ids, kept=reference.q8_0)
+    return ids, reference.logits(config, weights, ids, kept=reference.q8_0)
 
 
 def test_logits(runtime: Runtime, family: Family) -> None:

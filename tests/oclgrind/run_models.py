@@ -67,7 +67,7 @@ def check_quantised_cache(runtime: Runtime) -> None:
         with open_checkpoint(path) as checkpoint:
             config = config_from_checkpoint(checkpoint)
             weights = reference.load_weights(config, checkpoint)
-            expected = reference.llama_logits(config, weights, ids, kept=reference.q8_0)
+            expected = reference.logits(config, weights, ids, kept=reference.q8_0)
             table = np.array([1, 0], np.int32)
             for family in ("portable", "cpu"):
                 options = {"family": family, "kv_type": "q8_0"}

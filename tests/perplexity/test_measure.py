@@ -102,7 +102,7 @@ def test_stories260k(device: DeviceInfo, shared_data):
         ids = np.array(llm.tokenizer.encode(text), np.int32)
         windows = cut_windows(ids, 64, bos_id=llm.tokenizer.bos_id)
         found = measure(llm.engine, windows, lambda _: None)
-    nll = expected_nll(windows, lambda ids: reference.llama_logits(config, weights, ids))
+    nll = expected_nll(windows, lambda ids: reference.logits(config, weights, ids))
     check(found, nll, 2e-5)
     assert 1 < found.value < 4  # the model's own text
 
