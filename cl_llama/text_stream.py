@@ -1,9 +1,12 @@
 """The text of a request while its tokens arrive."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cl_llama.engine.request import FinishReason, Request, RequestStats
 from cl_llama.stop_strings import StopStrings
@@ -29,6 +32,8 @@ class StreamPiece:
     """The likeliest (token id, log-probability) in its place, as many as were asked for."""
     finish_reason: FinishReason | None
     """Why the text ends here; None in all pieces but the last."""
+    logits: NDArray[np.float32] | None = field(default=None, compare=False)
+    """The model's own in the token's place, float32 [V], if `SamplingParams.logits` asks."""
 
 
 class TextBuilder:
@@ -88,6 +93,7 @@ class TextStream(Iterator[StreamPiece]):
             event.logprob,
             event.top_logprobs,
             event.finish_reason,
+            event.logits_V,
         )
 
     @property

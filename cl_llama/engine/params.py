@@ -82,6 +82,9 @@ class SamplingParams:
 
     They are the model's own: before penalties, bias, mask and temperature.
     """
+    logits: bool = False
+    """Hand over the model's own logits in each token's place. They stay in memory as long as the
+    request: 4 bytes for each token of the vocabulary and each token of the text."""
 
     def __post_init__(self) -> None:
         """Check every field and bring it to its plain type."""
@@ -112,6 +115,7 @@ class SamplingParams:
         self._convert("stop", _strings, "a string or several, none of them empty")
         self._convert("stop_token_ids", _optional(_token_ids), "token ids (ints from 0), or None")
         self._convert("logprobs", _optional(_integer(0)), "an int of at least 0, or None")
+        self._convert("logits", _boolean, "True or False")
 
     def _convert(self, name: str, convert: Callable[[Any], object], allowed: str) -> None:
         value = getattr(self, name)
@@ -167,6 +171,12 @@ def _number(low: float, high: float = math.inf) -> Callable[[SupportsFloat], flo
         return number
 
     return convert
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
 
 
 def _optional(convert: Callable[[Any], object]) -> Callable[[Any], object]:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -31,6 +31,8 @@ class TokenEvent:
     """The likeliest (token id, log-probability) at this step, best first, as many as asked for."""
     finish_reason: FinishReason | None
     """Why the text ends with this token; None if it goes on."""
+    logits_V: NDArray[np.float32] | None = field(default=None, compare=False)
+    """The model's own in the token's place, if `SamplingParams.logits` asks for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,7 @@ class Request:
                     choice.logprob,
                     choice.top_logprobs,
                     finish_reason,
+                    choice.logits_V,
                 )
             )
             self._finish_reason = finish_reason

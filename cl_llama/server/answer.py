@@ -54,13 +54,16 @@ class AnswerStream:
         except TimeoutError:
             pass
         if self._error is None and loop.time() >= self._exchange.deadline:
-            self.abort(self._exchange.timed_out())
+            self._exchange.time_out()
         if self._error is not None:
             raise self._error
         try:
             piece = next(self._stream)
         except StopIteration:
             raise StopAsyncIteration from None
+        except ClLlamaError as error:
+            self._exchange.error = error
+            raise
         self.finish_reason = piece.finish_reason
         return piece
 

@@ -1,17 +1,40 @@
 """The ASGI application: endpoints, and how errors reach those who called them."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from cl_llama import __version__
 from cl_llama.errors import ClLlamaError
 from cl_llama.llm import Llama
-from cl_llama.server import health, openai, page
-from cl_llama.server.errors import Failure, failure_of
-from cl_llama.server.exchange import ExchangeMiddleware
+from cl_llama.server import endpoints_page, health, openai, page, rllama
+from cl_llama.server.access import AccessMiddleware
+from cl_llama.server.bodies import BodyMiddleware
+from cl_llama.server.errors import Failure, failure_of, failure_response
+from cl_llama.server.exchange import Exchange, ExchangeMiddleware
+from cl_llama.server.metrics import Metrics
+from cl_llama.server.request_log import RequestLog
+from cl_llama.server.security_headers import SecurityHeadersMiddleware
 from cl_llama.server.service import Service
 from cl_llama.server.settings import ServerSettings
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The request cannot be served as it is"},
+    401: {"description": "A key is missing or wrong"},
+    403: {"description": "The server does not go by the name in the Host header"},
+    408: {"description": "The request's body did not come"},
+    413: {"description": "The request's body is too large"},
+    415: {"description": "The request's body is not said to be JSON"},
+    429: {"description": "Too many requests wait; Retry-After says when to try again"},
+    500: {"description": "The device failed"},
+    503: {"description": "The model is being loaded, or the server is about to stop"},
+    504: {"description": "The answer took too long"},
+}
 
 
 def create_app(llm: Llama | None, settings: ServerSettings) -> FastAPI:
@@ -19,18 +42,73 @@ def create_app(llm: Llama | None, settings: ServerSettings) -> FastAPI:
 
     The app does not close the model.
     """
-    # FastAPI's page of the endpoints loads its scripts from elsewhere; /openapi.json does not.
-    app = FastAPI(title="cl-llama", docs_url=None, redoc_url=None)
-    app.state.service = Service(settings, llm)
+    # FastAPI's own page of the endpoints loads its scripts from elsewhere.
+    app = FastAPI(
+        title="cl-llama",
+        docs_url=None,
+        redoc_url=None,
+        responses={**_REFUSALS},
+        version=__version__,
+    )
+    service = Service(settings, llm)
+    app.state.service = service
+    metrics = Metrics(service)
+    app.include_router(endpoints_page.router())
     app.include_router(health.router())
+    app.include_router(metrics.router())
     app.include_router(openai.router())
     app.include_router(page.router())
-    app.add_exception_handler(ClLlamaError, _tell)
-    app.add_exception_handler(Exception, _tell)
-    app.add_exception_handler(RequestValidationError, _tell)
-    app.add_exception_handler(HTTPException, _tell)
-    app.add_middleware(ExchangeMiddleware, timeout=settings.request_timeout)
+    app.include_router(rllama.router(settings.rllama))
+    for kind in (ClLlamaError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _tell)
+    _protect(app, service, observers=(RequestLog(service), metrics.count))
+    _describe(app)
     return app
+
+
+def _protect(
+    app: FastAPI, service: Service, observers: Sequence[Callable[[Exchange], None]]
+) -> None:
+    """Put around the app what every request passes, innermost first."""
+    settings = service.settings
+    app.add_middleware(
+        BodyMiddleware,
+        max_bytes=settings.max_body_bytes,
+        idle_timeout=settings.idle_timeout,
+        max_bodies=settings.max_concurrent + settings.max_queue,
+    )
+    app.add_middleware(
+        AccessMiddleware,
+        host=settings.host,
+        allowed_hosts=settings.allowed_hosts,
+        api_keys=settings.api_keys,
+    )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=("Retry-After",),
+        )
+    app.add_middleware(SecurityHeadersMiddleware)
+    app.add_middleware(ExchangeMiddleware, timeout=settings.request_timeout, observers=observers)
+
+
+def _describe(app: FastAPI) -> None:
+    """Have the description of the endpoints tell of 400, which is what comes of a wrong field."""
+    describe = app.openapi
+
+    def described() -> dict[str, Any]:
+        document = describe()
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            document.get("components", {}).get("schemas", {}).pop(name, None)
+        return document
+
+    app.openapi = described  # type: ignore[method-assign]  # FastAPI's way to change it
 
 
 async def _tell(request: Request, error: Exception) -> JSONResponse:
@@ -44,19 +122,13 @@ async def _tell(request: Request, error: Exception) -> JSONResponse:
     return failure_response(request.url.path, failure)
 
 
-def failure_response(path: str, failure: Failure) -> JSONResponse:
-    """An answer that tells what went wrong."""
-    return JSONResponse(failure.body(path), failure.status, failure.headers)
-
-
 def _misuse(error: RequestValidationError) -> Failure:
     """The first thing that is wrong with a request's body, in one line."""
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        where = f"at character {first['loc'][-1]}: {first.get('ctx', {}).get('error', '')}"
+        what = str(first.get("ctx", {}).get("error", "")).lower()
+        where = f"at character {first['loc'][-1]}: {what}"
         return Failure(400, f"the request's body is no JSON ({where})")
-    if isinstance(first["input"], bytes):
-        return Failure(400, "the body: expected JSON, told by Content-Type: application/json")
     path = [str(part) for part in first["loc"] if part != "body"]
     name = ".".join(path) or None
     message = first["msg"][:1].lower() + first["msg"][1:]
@@ -67,6 +139,8 @@ def _misuse(error: RequestValidationError) -> Failure:
 def _missing(request: Request, error: HTTPException) -> str:
     if error.status_code == 404:
         return f"there is nothing at {request.url.path}; /openapi.json lists what there is"
+    if error.status_code == 400:
+        return "the request's body is no JSON that can be read"
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another method")
         return f"{request.url.path} does not take {request.method}; it takes {allowed}"

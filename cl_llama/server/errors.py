@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.responses import JSONResponse
+
 from cl_llama.errors import (
     ChatTemplateError,
     ClLlamaError,
@@ -104,6 +106,7 @@ _CODES = {
 def failure_of(error: Exception) -> Failure:
     """What to tell a client of an error."""
     message = " ".join(str(error).splitlines()[:1]) or type(error).__name__
+    message = message.removeprefix("SamplingParams: ")
     match error:
         case ApiError():
             return Failure(error.status, message, error.param, code=error.code)
@@ -122,3 +125,8 @@ def failure_of(error: Exception) -> Failure:
         case ClLlamaError():
             return Failure(500, message)
     return Failure(500, "the server met an error of its own; its log tells more")
+
+
+def failure_response(path: str, failure: Failure) -> JSONResponse:
+    """The answer to a request of `path` that tells what went wrong."""
+    return JSONResponse(failure.body(path), failure.status, failure.headers)

@@ -1,15 +1,21 @@
 """One HTTP request: whether its client is still there, and what it holds until its end."""
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cl_llama.errors import ClLlamaError
-from cl_llama.server.errors import ClientGoneError, RequestTimeoutError
+from cl_llama.server.errors import (
+    ClientGoneError,
+    RequestTimeoutError,
+    failure_of,
+    failure_response,
+)
 
 if TYPE_CHECKING:
     from cl_llama.server.answer import AnswerStream
@@ -17,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
 _current: ContextVar["Exchange"] = ContextVar("exchange")
 
 
@@ -30,8 +37,7 @@ class Exchange:
 
     def __init__(self, scope: Scope, timeout: float) -> None:
         """`timeout`: seconds from now on that the answer may take."""
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
+        self.scope = scope
         self.began = time.perf_counter()
         self.deadline = asyncio.get_running_loop().time() + timeout
         """When the answer has to be there, by the event loop's clock."""
@@ -43,10 +49,28 @@ class Exchange:
         self.client_gone = asyncio.Event()
         self.status: int | None = None
         """The answer's, once it has begun."""
-        self._error: ClLlamaError | None = None
+        self.waited = 0.0
+        """Seconds that it stood in line."""
+        self.error: ClLlamaError | None = None
+        """Why no answer is wanted any more."""
         self._callbacks: list[Callable[[], None]] = []
         self._line: Line | None = None
         self._entering = asyncio.Lock()
+
+    @property
+    def method(self) -> str:
+        """GET, POST or another."""
+        return str(self.scope["method"])
+
+    @property
+    def path(self) -> str:
+        """What was asked for, without the query."""
+        return str(self.scope["path"])
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.perf_counter() - self.began
 
     async def enter(self, line: "Line") -> None:
         """Wait for a place in the line, the first time; it is kept until the request ends.
@@ -55,8 +79,10 @@ class Exchange:
         """
         async with self._entering:
             if self._line is None:
+                began = time.perf_counter()
                 await self.wait_for(line.enter())
                 self._line = line
+                self.waited = time.perf_counter() - began
 
     async def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work, or cancel it when the request is over or has no time left.
@@ -72,23 +98,28 @@ class Exchange:
             )
             if task.done():
                 return task.result()
-            raise self._error or self.timed_out()
+            if self.error is None:
+                self.time_out()
+            assert self.error is not None
+            raise self.error
         finally:
             over.cancel()
             if not task.done():
                 task.cancel()
                 await asyncio.wait((task,))
 
-    def timed_out(self) -> RequestTimeoutError:
-        """The error that says so."""
-        return RequestTimeoutError(
-            f"the answer took longer than the {self.timeout:g} s that a request has "
-            "(--request-timeout)"
+    def time_out(self) -> None:
+        """The answer has taken too long."""
+        self.abort(
+            RequestTimeoutError(
+                f"the answer took longer than the {self.timeout:g} s that a request has "
+                "(--request-timeout)"
+            )
         )
 
     def abort(self, error: ClLlamaError) -> None:
         """No answer is wanted any more: what is generated for it ends with the error."""
-        self._error = error
+        self.error = error
         self.is_over.set()
         for stream in self.streams:
             stream.abort(error)
@@ -116,9 +147,13 @@ class Exchange:
 class ExchangeMiddleware:
     """Makes an `Exchange` of every HTTP request and notices when its client goes away."""
 
-    def __init__(self, app: ASGIApp, timeout: float) -> None:
+    def __init__(
+        self, app: ASGIApp, timeout: float, observers: Sequence[Callable[[Exchange], None]] = ()
+    ) -> None:
+        """`observers` are told of every request that is over."""
         self._app = app
         self._timeout = timeout
+        self._observers = observers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
@@ -153,8 +188,16 @@ class ExchangeMiddleware:
         token = _current.set(exchange)
         try:
             await self._app(scope, watched_receive, noted_send)
+        except Exception as error:
+            if exchange.status is not None:
+                raise  # whoever runs the app breaks the connection, so that no one takes it for all
+            _log.error("%s %s: %s", exchange.method, exchange.path, error, exc_info=error)
+            response = failure_response(exchange.path, failure_of(error))
+            await response(scope, watched_receive, noted_send)
         finally:
             _current.reset(token)
             if watch is not None:
                 watch.cancel()
             exchange.end()
+            for observer in self._observers:
+                observer(exchange)

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cl_llama.llm import Llama
+from cl_llama.server.connection import connection_type
 from cl_llama.server.errors import ListenError
 from cl_llama.server.service import Service
 from cl_llama.server.settings import ServerSettings
@@ -54,6 +55,7 @@ def server_config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
     """How the app is to be served."""
     return uvicorn.Config(
         app,
+        http=connection_type(settings.idle_timeout),
         log_config=None,
         access_log=False,
         server_header=False,

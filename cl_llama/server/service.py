@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from cl_llama.llm import Llama
 from cl_llama.server.answer import AnswerStream
@@ -31,6 +31,7 @@ class Service:
         self.on_stop: Callable[[], None] = self.drain
         """Stops the server in good order."""
         self._llm = llm
+        self._shared: dict[Callable[[Llama], Any], Any] = {}
         self._draining = False
         self._exchanges: set[Exchange] = set()
         self._threads = ThreadPoolExecutor(thread_name_prefix="cl-llama server")
@@ -42,7 +43,12 @@ class Service:
             return "draining"
         if self._llm is None:
             return "loading"
-        return "ok"
+        return "rebuilding" if self._llm.engine.status().state == "rebuilding" else "ok"
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the model is there."""
+        return self._llm is not None
 
     @property
     def llm(self) -> Llama:
@@ -76,6 +82,13 @@ class Service:
         exchange = await self._admit()
         return await exchange.wait_for(self._in_thread(function))
 
+    def shared(self, make: Callable[[Llama], T]) -> T:
+        """What `make` makes of the model: once, for all requests."""
+        if make not in self._shared:
+            self._shared[make] = make(self.llm)
+        made: T = self._shared[make]
+        return made
+
     def drain(self) -> None:
         """Take no more requests; those that are being answered, or wait, go on."""
         self._draining = True
@@ -100,8 +113,10 @@ class Service:
 
     def _check_ready(self) -> None:
         _ = self.llm
-        if self._draining:
+        if self.state == "draining":
             raise self._stopping()
+        if self.state == "rebuilding":
+            raise NotReadyError("the device failed and the model is loaded anew; try again soon")
 
     def _stopping(self) -> NotReadyError:
         return NotReadyError("the server is about to stop")

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -39,6 +39,8 @@ class Choice:
     logprob: float | None = None
     top_logprobs: tuple[tuple[int, float], ...] = ()
     """The likeliest (token id, log-probability), best first."""
+    logits_V: NDArray[np.float32] | None = field(default=None, compare=False)
+    """The model's own, if `SamplingParams.logits` asks for them."""
 
 
 class Sampler:
@@ -74,7 +76,7 @@ class Sampler:
     def needs(self) -> int | None:
         """How many of the largest logits decide the next token; None: whole rows are needed."""
         params = self.params
-        if self._penalties or params.logit_bias or self._logit_mask is not None:
+        if self._penalties or params.logit_bias or self._logit_mask is not None or params.logits:
             return None
         needs = 1
         if params.temperature != 0.0:
@@ -112,12 +114,13 @@ class Sampler:
         """Choose given the whole row of logits."""
         _check_row(logits_V)
         token_id, probability = self._choose(*self._allowed(self._penalised(logits_V)))
+        kept_V = logits_V.copy() if self.params.logits else None
         if self.params.logprobs is None:
-            return self._record(Choice(token_id, probability))
+            return self._record(Choice(token_id, probability, logits_V=kept_V))
         norm = logsumexp(logits_V)
         top = _top_logprobs(*select_top(logits_V, self.params.logprobs), norm)
         logprob = float(logits_V[token_id]) - norm
-        return self._record(Choice(token_id, probability, logprob, top))
+        return self._record(Choice(token_id, probability, logprob, top, kept_V))
 
     def _choose(self, logits_N: Floats, ids_N: Ids | None) -> tuple[int, float]:
         """The next token and its probability; ids_N: the logits' tokens, None: all in order."""

@@ -90,13 +90,13 @@ def test_completions(http: httpx.Client, body: dict[str, object], param: str | N
 
 def test_bodies_that_are_no_json(http: httpx.Client):
     json_type = {"Content-Type": "application/json"}
-    for body, headers, message in (
-        (b'{"prompt": ', json_type, "the request's body is no JSON"),
-        (b"[]", json_type, "the body: input should be a valid dictionary"),
-        (b'{"prompt": "a"}', {}, "the body: expected JSON, told by Content-Type: application/json"),
+    for body, headers, status, message in (
+        (b'{"prompt": ', json_type, 400, "the request's body is no JSON"),
+        (b"[]", json_type, 400, "the body: input should be a valid dictionary"),
+        (b'{"prompt": "a"}', {}, 415, "the header Content-Type must be application/json"),
     ):
         answer = http.post("/v1/completions", content=body, headers=headers)
-        assert answer.status_code == 400
+        assert answer.status_code == status
         assert answer.json()["error"]["message"].startswith(message)
 
 
