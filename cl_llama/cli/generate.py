@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cl_llama.cli.grammar_options import read_grammar
 from cl_llama.cli.model_options import load_llama
 from cl_llama.cli.prompt import read_prompt
 from cl_llama.cli.sampling_options import sampling_params
@@ -15,6 +16,7 @@ from cl_llama.cli.sampling_options import sampling_params
 if TYPE_CHECKING:
     from cl_llama.engine.params import SamplingParams
     from cl_llama.engine.request import FinishReason, RequestStats
+    from cl_llama.grammar import Grammar, GrammarCompiler
     from cl_llama.llm import Llama
     from cl_llama.opencl.devices import DeviceInfo
     from cl_llama.text_stream import StreamPiece, TextStream
@@ -26,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Generate, print, and return the exit status; raises ClLlamaError."""
     prompt = read_prompt(args.prompt, args.prompt_file, quiet=args.quiet)
     params = sampling_params(args)
+    form = read_grammar(args)
 
     from cl_llama.cli.loading_bar import LoadingBar
     from cl_llama.opencl.devices import select_device
@@ -35,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     with LoadingBar(sys.stderr, hidden=args.quiet) as bar:
         llm = load_llama(args, device.index, bar)
         load_seconds = time.perf_counter() - began
-        with llm, _start(llm, prompt, params, args) as stream:
+        with llm, _start(llm, prompt, params, form, args) as stream:
             bar.await_first_token()
             echo = f"{prompt}\n" if args.chat else prompt
             answer = _Answer(echo if args.echo else "", streamed=not args.json)
@@ -51,16 +54,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _start(
-    llm: "Llama", prompt: str, params: "SamplingParams", args: argparse.Namespace
+    llm: "Llama",
+    prompt: str,
+    params: "SamplingParams",
+    form: "Callable[[GrammarCompiler], Grammar] | None",
+    args: argparse.Namespace,
 ) -> "TextStream":
     """Begin the text, or with `--chat` the answer."""
+    mask = None if form is None else form(llm.grammars).mask()
     if args.chat:
         system = [{"role": "system", "content": args.system_prompt}]
         messages = [*(system if args.system_prompt else []), {"role": "user", "content": prompt}]
-        return llm.stream_chat(messages, params)
-    if args.no_bos:
-        return llm.stream(llm.tokenizer.encode(prompt, add_bos=False, special=True), params)
-    return llm.stream(prompt, params)
+        return llm.stream_chat(messages, params, logit_mask=mask)
+    ids = llm.tokenizer.encode(prompt, add_bos=False, special=True) if args.no_bos else prompt
+    return llm.stream(ids, params, logit_mask=mask)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import argparse
 
+from cl_llama.cli.grammar_options import add_grammar_options
 from cl_llama.cli.model_options import (
     add_device_options,
     add_model_options,
@@ -34,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     _add_chat(parser.add_argument_group("chat"))
     add_sampling_options(parser.add_argument_group("sampling"))
+    add_grammar_options(parser.add_argument_group("form of the text"))
     add_end_options(parser.add_argument_group("end of the text"))
     add_device_options(parser.add_argument_group("device"))
     _add_output(parser.add_argument_group("output"))

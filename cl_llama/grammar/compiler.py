@@ -1,6 +1,7 @@
 """Grammars of every notation, compiled for one vocabulary."""
 
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -22,6 +23,11 @@ A weak model would go on with white space for ever where a grammar allows it.
 
 # A text is not forced into the tokens that the tokenizer would cut it into: the model chooses.
 _OPTIONS = '\n%llguidance {"no_forcing": true}\n'
+
+
+_LARK = "Lark grammar"
+# Where in the Lark text something is wrong, of no use where the text was made here.
+_PLACE = re.compile(r"^(at )?\d+\(\d+\): (failed to compile JSON schema: )?")
 
 
 class GrammarCompiler:
@@ -60,7 +66,7 @@ class GrammarCompiler:
 
     def lark(self, text: str) -> Grammar:
         """A grammar in Lark's notation as llguidance has it; it begins with the rule `start`."""
-        return self._compile("Lark grammar", text)
+        return self._compile(_LARK, text)
 
     def gbnf(self, text: str) -> Grammar:
         """A grammar in llama.cpp's notation; it begins with the rule `root`."""
@@ -97,7 +103,10 @@ class GrammarCompiler:
         if not matcher.is_error():
             matcher.compute_bitmask()  # so that the first request does not wait for it
         if matcher.is_error():
-            raise GrammarError(f"{what}: {what_is_wrong(matcher)}")
+            reason = what_is_wrong(matcher)
+            if what != _LARK:
+                reason = _PLACE.sub("", reason)
+            raise GrammarError(f"{what}: {reason}")
         tokenizer = self._tokenizer
         grammar = Grammar(matcher, tokenizer.vocab_size, self._vocab_size, tokenizer.eos_ids)
         with self._lock:

@@ -86,6 +86,16 @@ def test_sampling_options_reach_the_sampler(generate, llm):
         "top_k": 50,
         "top_p": 0.9,
         "min_p": 0.01,
+        "typical_p": 0.95,
+        "top_n_sigma": 3.0,
+        "dynatemp_range": 0.5,
+        "dynatemp_exponent": 1.5,
+        "xtc_probability": 0.4,
+        "xtc_threshold": 0.05,
+        "dry_multiplier": 0.8,
+        "dry_base": 1.5,
+        "dry_allowed_length": 1,
+        "dry_penalty_last_n": 40,
         "repetition_penalty": 1.3,
         "presence_penalty": 0.5,
         "frequency_penalty": -0.5,
@@ -97,6 +107,11 @@ def test_sampling_options_reach_the_sampler(generate, llm):
     params = SamplingParams(**settings, logit_bias={300: 4.0, 301: -100.0})
     assert ended.out == llm.generate("a", params).text + "\n"
     assert params_of(*words) == SamplingParams(**settings)
+    breakers = ("--dry-sequence-breaker", r"\n\t", "--dry-sequence-breaker", "é")
+    assert params_of(*breakers).dry_sequence_breakers == ("\n\t", "é")
+    assert params_of(*breakers[:1], "none").dry_sequence_breakers == ()
+    surprise = params_of("--mirostat", 2, "--mirostat-tau", 3, "--mirostat-eta", 0.2)
+    assert (surprise.mirostat, surprise.mirostat_tau, surprise.mirostat_eta) == (2, 3.0, 0.2)
 
 
 def params_of(*words: object) -> SamplingParams:
