@@ -1,28 +1,44 @@
-// y[t, n] = (accumulate ? y[t, n] : 0) + bias[n] + sum over d of x[t, d] * w[n, d]; some dozens of rows t, CPU family.
+// y[t, n] = (accumulate ? y[t, n] : 0) + bias[n] + sum over d of x[t, d] * w[n, d]; up to 64 rows t, CPU family.
 //
-// pack_lanes:   x_TD    float32 in   [T, D], row t at x + t * D; T <= TOKENS = 16 * VECTORS
-//               x_DL    float32 out  [D_padded, TOKENS], zeros where t or d is past the end; D_padded = 16 * ceil(D / 16)
+// pack_lanes:   x_TD    float32 in   [T, D], row t at x + t * D; T <= TOKENS = 16 / COLUMNS * VECTORS
+//               x_SL    float32 out  [D_padded / COLUMNS, TOKENS, COLUMNS], zeros where t or d is past the end;
+//                                    D_padded = 16 * ceil(D / 16)
 //               global size (ceil(D / 16)), local size (1)
 // matmul_lanes: w_ND    float16 in   [N, D], row n at w + w_offset + n * w_stride (elements)
-//               x_DL    float32 in   as packed
+//               x_SL    float32 in   as packed
 //               bias_N  float32 in   row n of w at first + n, read when flags & 2
 //               y_TN    float32 out  [T, y_stride], row n of w in column first + n; added to when flags & 1
 //               global size (ceil(N / ROWS)), local size (1)
-// Accumulator: float32. The lanes of a vector are tokens. A work-item's sums, ROWS rows of w for all tokens, stay in
-// registers; its rows are widened a piece at a time, and each weight meets VECTORS vectors of tokens.
+// Accumulator: float32. The lanes of a vector are tokens, each with COLUMNS columns next to each other, which are added
+// up at the end. A work-item's sums, ROWS rows of w for all tokens, stay in registers. Each load of COLUMNS weights,
+// repeated in all lanes, meets VECTORS vectors of tokens: a load of a whole vector costs as much as a multiply-add, so
+// few tokens take several columns. While a piece of the rows is multiplied, the next one is widened.
 
 #include "float16.cl"
 
+#ifndef COLUMNS
+#define COLUMNS 1 // of a token in a vector: 1, 2 or 4
+#endif
 #ifndef VECTORS
-#define VECTORS 2 // of tokens: 1 to 4
+#define VECTORS 2 // of tokens: 2 to 4
 #endif
 #ifndef PIECE
-#define PIECE 64 // columns that are widened together; a multiple of 32
+#define PIECE 128 // columns that are widened together; a multiple of 32
 #endif
 
-#define TOKENS (16 * VECTORS)
+#define TOKENS (16 / COLUMNS * VECTORS)
 #define ROWS (24 / VECTORS)
-#define AHEAD 256 // halves
+#define STEPS (PIECE / COLUMNS) // of a piece
+#define AHEAD 512               // columns
+
+#if COLUMNS == 1
+#define SPREAD(p) (float16)(*(p))
+#elif COLUMNS == 2
+#define SPREAD(p) as_float16((ulong8)(as_ulong(vload2(0, p))))
+#else
+#define SPREAD(p) spread4(vload4(0, p))
+inline float16 spread4(float4 a) { return (float16)(a, a, a, a); }
+#endif
 
 // Intel's compiler then does not try to make vectors across work-items, which takes it seconds.
 #define EXPLICIT_VECTORS __attribute__((vec_type_hint(float16)))
@@ -31,63 +47,81 @@
 #define BIAS 2
 
 EXPLICIT_VECTORS
-__kernel void pack_lanes(__global const float *x_TD, __global float *x_DL, uint T, uint D) {
+__kernel void pack_lanes(__global const float *x_TD, __global float *x_SL, uint T, uint D) {
     uint d0 = get_global_id(0) * 16;
-    __global float *out = x_DL + (ulong)d0 * TOKENS;
-    for (uint m = 0; m < TOKENS; m += 16) {
-        uint rows = m < T ? T - m : 0;
-        __global const float *x = x_TD + (ulong)m * D + d0;
-#define LOAD_ROW(i) float16 a##i = i < rows ? load16_float(x + (ulong)i * D, D - d0) : (float16)(0.0f);
-        REPEAT16(LOAD_ROW)
-        SHUFFLE(a, b) SHUFFLE(b, c) SHUFFLE(c, d) SHUFFLE(d, e)
-#define STORE_COLUMN(i) vstore16(e##i, 0, out + i * TOKENS + m);
-        REPEAT16(STORE_COLUMN)
+    __global float *out = x_SL + (ulong)d0 * TOKENS;
+    for (uint t = 0; t < TOKENS; t++) {
+        float a[16];
+        vstore16(t < T ? load16_float(x_TD + (ulong)t * D + d0, D - d0) : (float16)(0.0f), 0, a);
+        __global float *to = out + t * COLUMNS;
+        for (uint d = 0; d < 16; d += COLUMNS)
+            for (uint c = 0; c < COLUMNS; c++) to[d * TOKENS + c] = a[d + c];
     }
 }
+
+// Columns [d0, d0 + PIECE) of a row. What comes AHEAD of them is prefetched: of the row, or of the next item's.
+#define WIDEN(row, d0, to)                                                                                        \
+    {                                                                                                             \
+        __global const half *from = (row) + (d0);                                                                 \
+        __global const half *ahead = from + AHEAD + ((d0) + AHEAD < D ? 0 : ROWS * w_stride - D);                 \
+        _Pragma("unroll") for (uint d = 0; d < PIECE; d += 32) PREFETCH(ahead + d);                               \
+        _Pragma("unroll") for (uint d = 0; d < PIECE; d += 16) vstore16(vload_half16(0, from + d), 0, (to) + d);  \
+    }
+
+// The multiply-adds of the next COLUMNS columns.
+#define STEP                                                                                                      \
+    {                                                                                                             \
+        float16 xv[VECTORS];                                                                                      \
+        _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) xv[v] = vload16(v, x);                               \
+        _Pragma("unroll") for (uint i = 0; i < ROWS; i++) {                                                       \
+            float16 wi = SPREAD(u + i * PIECE);                                                                   \
+            _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) a[i][v] = MULTIPLY_ADD(wi, xv[v], a[i][v]);      \
+        }                                                                                                         \
+        u += COLUMNS;                                                                                             \
+        x += 16 * VECTORS;                                                                                        \
+    }
+
 EXPLICIT_VECTORS
 __kernel void matmul_lanes(__global const half *w_ND, ulong w_offset, ulong w_stride,
-                         __global const float *x_DL, __global const float *bias_N,
+                         __global const float *x_SL, __global const float *bias_N,
                          __global float *y_TN, ulong y_stride, uint first, uint T, uint N, uint D,
                          uint flags) {
     y_TN += first;
     bias_N += first;
     uint n0 = get_global_id(0) * ROWS, rows = min((uint)ROWS, N - n0);
-    float wide[ROWS * PIECE] __attribute__((aligned(64)));
-    __global const half *w = w_ND + w_offset + (ulong)n0 * w_stride;
+    float wide[2][ROWS * PIECE] __attribute__((aligned(64)));
     // Rows past the end repeat the last one; their sums are not stored.
+    __global const half *w = w_ND + w_offset + (ulong)n0 * w_stride;
     float16 a[ROWS][VECTORS];
 #pragma unroll
     for (uint m = 0; m < ROWS; m++)
 #pragma unroll
         for (uint v = 0; v < VECTORS; v++) a[m][v] = 0.0f;
-    __global const float *x = x_DL;
-    for (uint d0 = 0; d0 < D; d0 += PIECE) {
-        uint depth = min((uint)PIECE, D - d0);
-        if (depth == PIECE) {
-            for (uint m = 0; m < ROWS; m++) {
-                __global const half *row = w + min(m, rows - 1) * w_stride + d0;
-                for (uint d = 0; d < PIECE; d += 32) PREFETCH(row + AHEAD + d);
-                for (uint d = 0; d < PIECE; d += 16) vstore16(vload_half16(0, row + d), 0, wide + m * PIECE + d);
-            }
-        } else {
-            for (uint m = 0; m < ROWS; m++) {
-                __global const half *row = w + min(m, rows - 1) * w_stride + d0;
-                for (uint d = 0; d < depth; d += 16) vstore16(load16_half(row + d, depth - d), 0, wide + m * PIECE + d);
-            }
+    __global const float *x = x_SL;
+    uint whole = D - D % PIECE;
+    if (whole > 0)
+        for (uint m = 0; m < ROWS; m++) WIDEN(w + min(m, rows - 1) * w_stride, 0, wide[0] + m * PIECE)
+    for (uint d0 = 0; d0 < whole; d0 += PIECE) {
+        const float *u = wide[d0 / PIECE % 2];
+        float *to = wide[1 - d0 / PIECE % 2];
+        bool more = d0 + PIECE < whole;
+        __global const half *row = w;
+        for (uint m = 0; m < ROWS; m++, to += PIECE) {
+            if (more) WIDEN(row, d0 + PIECE, to)
+            if (m + 1 < rows) row += w_stride;
+#pragma unroll
+            for (uint s = 0; s < STEPS / ROWS; s++) STEP
         }
-        for (const float *u = wide, *end = wide + depth; u < end; u++, x += TOKENS) {
-            float16 xv[VECTORS];
 #pragma unroll
-            for (uint v = 0; v < VECTORS; v++) xv[v] = vload16(v, x);
-#pragma unroll
-            for (uint m = 0; m < ROWS; m++) {
-                float16 wm = (float16)(u[m * PIECE]);
-#pragma unroll
-                for (uint v = 0; v < VECTORS; v++) a[m][v] = MULTIPLY_ADD(wm, xv[v], a[m][v]);
-            }
-        }
+        for (uint s = 0; s < STEPS % ROWS; s++) STEP
     }
-    float sums[ROWS * TOKENS] __attribute__((aligned(64)));
+    if (whole < D) {
+        for (uint m = 0; m < ROWS; m++)
+            for (uint d = whole; d < D; d += 16)
+                vstore16(load16_half(w + min(m, rows - 1) * w_stride + d, D - d), 0, wide[0] + m * PIECE + d - whole);
+        for (const float *u = wide[0], *end = u + (D - whole + 15) / 16 * 16; u < end;) STEP
+    }
+    float sums[ROWS * 16 * VECTORS] __attribute__((aligned(64)));
 #pragma unroll
     for (uint m = 0; m < ROWS; m++)
 #pragma unroll
@@ -95,7 +129,10 @@ __kernel void matmul_lanes(__global const half *w_ND, ulong w_offset, ulong w_st
     for (uint t = 0; t < T; t++) {
         __global float *y = y_TN + (ulong)t * y_stride + n0;
         for (uint m = 0; m < rows; m++) {
-            float value = sums[m * TOKENS + t];
+            const float *from = sums + (m * TOKENS + t) * COLUMNS;
+            float value = 0.0f;
+#pragma unroll
+            for (uint c = 0; c < COLUMNS; c++) value += from[c];
             if (flags & BIAS) value += bias_N[n0 + m];
             if (flags & ACCUMULATE) value += y[m];
             y[m] = value;

@@ -22,8 +22,8 @@ from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
 from cl_llama.ops.block_layout import lanes_of
 from cl_llama.ops.matmul_portable import default_reduction
 
-_STEPS = (STEP_TOKENS, 64, 48, 32, 8, 1)
-"""Tokens of the steps that are rehearsed: a long prompt, shorter ones, decoding."""
+_STEPS = (STEP_TOKENS, 64, 48, 32, 24, 16, 12, 8, 1)
+"""Tokens of the steps that are rehearsed: a long prompt, shorter ones and batches, decoding."""
 
 
 def assemble(

@@ -22,8 +22,6 @@ from cl_llama.ops.matmul_blocks_cpu import (
 )
 from cl_llama.ops.matmul_cpu import (
     MATRICES,
-    MOST_FEW_ROWS,
-    FewRowsCpu,
     GemmCpu,
     GemvCpu,
     Norm,
@@ -47,13 +45,6 @@ _GEMV_ROWS = Parameter(
     values=(1, 2, 3, 4),
     rows=(2, 3, 4),
 )
-_FEW_ROWS = Parameter(
-    "matmul.cpu.few_rows",
-    "up to so many rows of activations have their columns in vectors' lanes; more, the rows",
-    default=MOST_FEW_ROWS,
-    values=(8, 12, MOST_FEW_ROWS),
-    rows=(10, 14, 16),
-)
 _LANES_ROWS = Parameter(
     "matmul.cpu.lanes_rows",
     "up to so many rows of activations meet the weights unblocked; more are blocked",
@@ -75,7 +66,7 @@ _PORTABLE_GEMV_ROWS = Parameter(
     values=(1, 2, 4, GEMV_ROWS),
     rows=(2, 4, GEMV_ROWS),
 )
-CROSSOVERS = (_GEMV_ROWS, _FEW_ROWS, _LANES_ROWS, _AMX_ROWS, _PORTABLE_GEMV_ROWS)
+CROSSOVERS = (_GEMV_ROWS, _LANES_ROWS, _AMX_ROWS, _PORTABLE_GEMV_ROWS)
 
 
 def matmul(
@@ -244,8 +235,6 @@ def choose(
             return matmul_amx.GemmAmx(parts=2, exact_parts=3 if exact else 2)
         if value(tuning, _GEMV_ROWS) >= T:
             return GemvCpu()
-        if value(tuning, _FEW_ROWS) >= T:
-            return FewRowsCpu()
         return LanesCpu() if value(tuning, _LANES_ROWS) >= T else GemmCpu()
     if value(runtime.tuning, _PORTABLE_GEMV_ROWS) >= T:
         return Gemv()

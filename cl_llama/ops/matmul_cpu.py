@@ -34,31 +34,6 @@ GEMV_STREAM_ROWS = Parameter(
     values=(1, 2, 4, 8, 16),
     rows=(1, 4),
 )
-MOST_FEW_ROWS = 16
-"""Up to so many rows of activations `FewRowsCpu` takes."""
-FEW_TILE_T = Parameter(
-    "matmul.cpu.few_tile_rows",
-    "rows of activations in a register tile of a few rows' product, at most",
-    default=8,
-    values=(4, 6, 8),
-    rows=(8, 12, 16),
-)
-FEW_TILE_D = Parameter(
-    "matmul.cpu.few_columns",
-    "columns of a piece of the weights that meets a few rows",
-    default=512,
-    values=(128, 256, 512),
-    rows=(8, 16),
-)
-FEW_ROWS = Parameter(
-    "matmul.cpu.few_weight_rows",
-    "rows of weights of a work-item that a few rows of activations meet",
-    default=24,
-    values=(12, 24, 48),
-    rows=(8, 16),
-)
-_FEW_WIDE_T = 6
-"""More rows of activations leave a register tile fewer of the weights."""
 PANEL = 64
 """Rows of activations that are packed together."""
 GEMM_TILE_D = Parameter(
@@ -78,9 +53,6 @@ GEMM_TILE_N = Parameter(
 PARAMETERS = (
     GEMV_STREAMS,
     GEMV_STREAM_ROWS,
-    FEW_TILE_T,
-    FEW_TILE_D,
-    FEW_ROWS,
     GEMM_TILE_D,
     GEMM_TILE_N,
 )
@@ -160,48 +132,6 @@ def matrix_arguments(matrices: Sequence[tuple[Product, Segment]], lanes: int = 1
     product, segment = matrices[0]
     absent = [segment.buffer, 0, 0, product.out_TN, product.out_TN, 0, 0, 0]
     return values + absent * (MATRICES - len(matrices))
-
-
-class FewRowsCpu(Method):
-    """Several rows of activations: a piece of the weights comes from memory once for all."""
-
-    def prepare(self, x_TD: DeviceArray) -> DeviceArray:
-        """f32 [ceil(D / 16), T, 16]."""
-        T, D = x_TD.shape
-        runtime = x_TD.runtime
-        steps = ceil_div(D, 16)
-        packed = runtime.scratch("packed_rows", (steps, T, 16), np.float32)
-        kernel = runtime.kernel("matmul_few_cpu.cl", "pack_few", "bbuu", **_few_defines(runtime, T))
-        runtime.launch(kernel, (steps,), (1,), x_TD, packed, T, D)
-        return packed
-
-    def launch(
-        self,
-        x: DeviceArray,
-        segment: Segment,
-        product: Product,
-        sizes: tuple[int, int, int],
-        flags: int,
-    ) -> None:
-        """Queue the kernel."""
-        T, N, _ = sizes
-        runtime = x.runtime
-        defines = _few_defines(runtime, T)
-        kernel = runtime.kernel("matmul_few_cpu.cl", "matmul_few", ARGUMENTS + "u", **defines)
-        items = ceil_div(N, defines["ROWS"])
-        values = arguments(x, segment, product)
-        runtime.launch(kernel, (items,), (1,), *values, *sizes, flags)
-
-
-def _few_defines(runtime: Runtime, T: int) -> dict[str, int]:
-    tile_t = ceil_div(T, ceil_div(T, value(runtime.tuning, FEW_TILE_T)))
-    return {
-        "TILE_T": tile_t,
-        "TILE_N": 3 if tile_t > _FEW_WIDE_T else 4,
-        "MAX_T": ceil_div(MOST_FEW_ROWS, tile_t) * tile_t,
-        "TILE_D": value(runtime.tuning, FEW_TILE_D),
-        "ROWS": value(runtime.tuning, FEW_ROWS),
-    }
 
 
 class GemmCpu(Method):

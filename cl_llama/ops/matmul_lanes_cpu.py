@@ -1,4 +1,4 @@
-"""Products of some dozens of rows with weight matrices on the host's cores."""
+"""Products of up to some dozens of rows with weight matrices on the host's cores."""
 
 import numpy as np
 
@@ -12,18 +12,21 @@ MOST_LANES_ROWS = 64
 _FILE = "matmul_lanes_cpu.cl"
 _SUMS = 24
 """Vectors of sums that a work-item keeps in registers, as the kernel file has it."""
+_COLUMNS = {12: 4, 24: 2, MOST_LANES_ROWS: 1}
+"""Columns of a row that lie in a vector, by the most rows: two vectors at least are wanted."""
 
 
 class LanesCpu(Method):
     """Rows of activations that fit into a few vectors: a work-item's sums never leave registers."""
 
     def prepare(self, x_TD: DeviceArray) -> DeviceArray:
-        """f32 [D padded to 16, rows padded to 16]."""
+        """f32 [D padded to 16 / columns, rows padded, columns]."""
         T, D = x_TD.shape
         runtime = x_TD.runtime
-        steps, vectors = ceil_div(D, 16), ceil_div(T, 16)
-        packed = runtime.scratch("packed_rows", (16 * steps, 16 * vectors), np.float32)
-        kernel = runtime.kernel(_FILE, "pack_lanes", "bbuu", VECTORS=vectors)
+        steps, (columns, vectors) = ceil_div(D, 16), _division(T)
+        shape = (16 * steps // columns, 16 // columns * vectors, columns)
+        packed = runtime.scratch("packed_rows", shape, np.float32)
+        kernel = runtime.kernel(_FILE, "pack_lanes", "bbuu", COLUMNS=columns, VECTORS=vectors)
         runtime.launch(kernel, (steps,), (1,), x_TD, packed, T, D)
         return packed
 
@@ -37,8 +40,15 @@ class LanesCpu(Method):
     ) -> None:
         """Queue the kernel."""
         T, N, _ = sizes
-        vectors = ceil_div(T, 16)
-        kernel = x.runtime.kernel(_FILE, "matmul_lanes", ARGUMENTS + "u", VECTORS=vectors)
+        columns, vectors = _division(T)
+        types = ARGUMENTS + "u"
+        kernel = x.runtime.kernel(_FILE, "matmul_lanes", types, COLUMNS=columns, VECTORS=vectors)
         items = ceil_div(N, _SUMS // vectors)
         values = arguments(x, segment, product)
         x.runtime.launch(kernel, (items,), (1,), *values, *sizes, flags)
+
+
+def _division(T: int) -> tuple[int, int]:
+    """Columns of a row of activations that lie in a vector, and vectors of all T rows."""
+    columns = next(columns for most, columns in _COLUMNS.items() if most >= T)
+    return columns, max(2, ceil_div(T, 16 // columns))

@@ -41,6 +41,7 @@ CASES = [
     Case(5, 65, 257, bias=True, accumulate=True),
     Case(12, 32, 256),
     Case(13, 64, 272, accumulate=True, offset=1, stride_extra=7),
+    Case(20, 41, 300, bias=True),
     Case(31, 1, 33, bias=True),
     Case(6, 21, 600, segment_rows=9, accumulate=True, offset=5, stride_extra=3),
     Case(16, 70, 257, bias=True),
