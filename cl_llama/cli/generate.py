@@ -26,6 +26,10 @@ INTERRUPTED = 130
 
 def run(args: argparse.Namespace) -> int:
     """Generate, print, and return the exit status; raises ClLlamaError."""
+    if args.start_interactive:
+        from cl_llama.cli import interactive
+
+        return interactive.run(args)
     prompt = read_prompt(args.prompt, args.prompt_file, quiet=args.quiet)
     params = sampling_params(args)
     form = read_grammar(args)

@@ -3,6 +3,7 @@
 import argparse
 
 from cl_llama.cli.grammar_options import add_grammar_options
+from cl_llama.cli.interactive_options import add_interactive_options, interactive_misuse
 from cl_llama.cli.model_options import (
     add_device_options,
     add_model_options,
@@ -34,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--no-bos", action="store_true", help="put no beginning-of-text token before the prompt"
     )
     _add_chat(parser.add_argument_group("chat"))
+    add_interactive_options(parser.add_argument_group("conversation in plain text"))
     add_sampling_options(parser.add_argument_group("sampling"))
     add_grammar_options(parser.add_argument_group("form of the text"))
     add_end_options(parser.add_argument_group("end of the text"))
@@ -43,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def misuse(args: argparse.Namespace) -> str | None:
     """What is wrong about options that are right on their own; None: nothing."""
-    problem = model_misuse(args)
+    problem = model_misuse(args) or interactive_misuse(args)
     if problem is not None:
         return problem
     if not args.chat:

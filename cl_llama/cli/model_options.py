@@ -1,6 +1,7 @@
 """The options that say which model runs on which device, and loading what they say."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_llama.cli.option_types import at_least_one, valid_text
@@ -152,3 +153,11 @@ def load_llama(
         progress=bar.visible,
         on_progress=bar.loaded,
     )
+
+
+def model_name(args: argparse.Namespace) -> str:
+    """What to call the model that the options name: a file's or folder's name, or the hub's."""
+    if args.model_path is None:
+        return "the embedded model"
+    path = Path(args.model_path).expanduser()
+    return path.resolve().name if path.exists() else str(args.model_path)

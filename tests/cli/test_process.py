@@ -143,7 +143,7 @@ def test_a_start_imports_only_what_it_needs():
     program = (
         "import sys, cl_llama.cli, cl_llama.cli.parser\n"
         "import cl_llama.llm, cl_llama.opencl.runtime, cl_llama.models.loading\n"
-        "heavy = {'rich', 'tokenizers', 'tiktoken', 'sentencepiece', 'huggingface_hub', 'pyopencl'}"
-        "\nprint(sorted(heavy & set(sys.modules)))"
+        "heavy = {'rich', 'tokenizers', 'tiktoken', 'sentencepiece', 'huggingface_hub', 'pyopencl',"
+        "'prompt_toolkit'}\nprint(sorted(heavy & set(sys.modules)))"
     )
     assert run([sys.executable, "-c", program]).stdout == b"[]\n"

@@ -35,7 +35,6 @@ from cl_llama.cli.parser import COMMANDS, make_parser
         ("--param-path a", "argument --param-path: goes with --model-path"),
         ("--temprature 1", "there is no option --temprature; did you mean --temperature?"),
         ("--temp 1", "there is no option --temp"),
-        ("--start-interactive", "there is no option --start-interactive"),
         ("--inference-server", "there is no option --inference-server"),
         (
             "device",

@@ -4,7 +4,6 @@ import argparse
 import functools
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_llama.cli.model_options import (
@@ -13,6 +12,7 @@ from cl_llama.cli.model_options import (
     add_template_option,
     load_llama,
     model_misuse,
+    model_name,
 )
 from cl_llama.cli.option_types import valid_text
 from cl_llama.cli.sampling_options import add_end_options, add_sampling_options, sampling_params
@@ -98,11 +98,9 @@ def _begin(
     from cl_llama.cli.chat.session import ChatSession
 
     llm.chat_prompt([{"role": "user", "content": "?"}])
-    model = args.model_path or "the embedded model"
-    path = Path(model).expanduser()
     session = ChatSession(
         llm,
-        model=path.resolve().name if path.exists() else model,
+        model=model_name(args),
         params=_params(args),
         system=args.system_prompt,
         interactive=interactive,

@@ -23,9 +23,9 @@ def show_answer(
     """Write the pieces' text to standard output, and a line break after it.
 
     interactive: a person watches: Ctrl-C calls `stop`, and keys are kept for the next message.
-    Control characters of the model's are not for a terminal.
+    A terminal gets no control characters of the model's, and no white space first.
     """
-    clean = _harmless if sys.stdout.isatty() else str
+    shown = _Shown(sys.stdout.isatty())
     with (
         LoadingBar(sys.stderr, hidden=quiet) as bar,
         _stopped_by_ctrl_c(stop) if interactive else nullcontext(),
@@ -34,19 +34,33 @@ def show_answer(
         bar.await_first_token()
         try:
             for piece in pieces:
-                if piece.text:
+                text = shown.next(piece.text)
+                if text:
                     bar.close()
-                    sys.stdout.write(clean(piece.text))
+                    sys.stdout.write(text)
                     sys.stdout.flush()
         finally:
             bar.close()
             sys.stdout.write("\n")
             sys.stdout.flush()
+    if interactive and not quiet:
+        print(file=sys.stderr)  # the next prompt stands by itself
 
 
-def _harmless(text: str) -> str:
-    """Without the characters that command a terminal."""
-    return text.translate(_CONTROLS)
+class _Shown:
+    """The text as it is shown."""
+
+    def __init__(self, terminal: bool) -> None:
+        self._terminal = terminal
+        self._begun = False
+
+    def next(self, text: str) -> str:
+        if not self._terminal:
+            return text
+        if not self._begun:
+            text = text.lstrip()
+            self._begun = bool(text)
+        return text.translate(_CONTROLS)
 
 
 @contextmanager

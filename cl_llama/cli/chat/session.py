@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cl_llama.cli.chat.screen import show_answer
+from cl_llama.cli.chat.statistics import describe, status_line
 from cl_llama.engine.params import SamplingParams
 from cl_llama.errors import ClLlamaError, ContextFullError
 from cl_llama.prompt_tokens import PromptTokens
@@ -101,28 +102,11 @@ class ChatSession:
         """Sizes and speed in one line; empty before the first answer, and if nobody wants it."""
         if self.stats is None or self._quiet:
             return ""
-        rate = self.stats.generated_tokens_per_second
-        parts = [
-            f"context {len(self.conversation.tokens.ids)} of {self.llm.max_seq_len} tokens",
-            *([] if rate is None else [f"{rate:.1f} tokens/s"]),
-            f"{self.stats.cached_tokens} of {self.stats.prompt_tokens} cached",
-        ]
-        return " · ".join(parts)
+        return status_line(self.stats, len(self.conversation.tokens.ids), self.llm.max_seq_len)
 
     def statistics(self) -> list[str]:
         """All that is known of the last answer, and how full the context is."""
-        lines = []
-        stats = self.stats
-        if stats is not None:
-            first = stats.seconds_to_first_token
-            lines = [
-                f"answer    {stats.generated_tokens} tokens"
-                f"{_rate(stats.generated_tokens_per_second)}, seed {self.seed}",
-                f"prompt    {stats.prompt_tokens} tokens, {stats.cached_tokens} of them cached, "
-                f"{stats.prompt_tokens - stats.cached_tokens} computed"
-                f"{_rate(stats.prompt_tokens_per_second)}"
-                + ("" if first is None else f", first token after {first:.2f} s"),
-            ]
+        lines = [] if self.stats is None else [*describe(self.stats), f"seed      {self.seed}"]
         conversation = self.conversation
         lines.append(
             f"context   {len(conversation.tokens.ids)} of {self.llm.max_seq_len} tokens, "
@@ -183,7 +167,3 @@ class ChatSession:
     def _context_is_full(self) -> bool:
         assert self.stats is not None
         return self.stats.prompt_tokens + self.stats.generated_tokens >= self.llm.max_seq_len
-
-
-def _rate(value: float | None) -> str:
-    return "" if value is None else f" at {value:.1f} tokens/s"
