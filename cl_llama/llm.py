@@ -106,7 +106,8 @@ class Llama:
         use_mmap: bool = True,
         max_waiting: int | None = None,
         prefix_cache: bool = True,
-        speculate: Literal["lookup"] | None = None,
+        draft: str | Path | None = None,
+        speculate: Literal["lookup", "draft"] | None = None,
         draft_tokens: int | None = None,
         progress: bool = False,
         on_progress: Callable[[float], None] | None = None,
@@ -130,11 +131,12 @@ class Llama:
         files lie in memory, without a copy; files that are cut short meanwhile end the process,
         False copies them. max_waiting: requests that wait while no more can run, at most, further
         ones get QueueFullError; None: any number. prefix_cache: compute what prompts begin alike
-        with once, as long as the cache has room. speculate: "lookup" guesses that a text goes on
-        as it did after the same tokens before, and computes several tokens at once where the
-        guesses are right; texts stay what they are. draft_tokens: how many are guessed for a step,
-        at most; None: what suits. progress: show a download's. on_progress: called with the share
-        of the weights that is loaded, 0 to 1.
+        with once, as long as the cache has room. draft: a smaller model of the same vocabulary, a
+        path or a name, that guesses how texts go on; several tokens are computed at once where its
+        guesses are right, and texts stay what they are. speculate: "draft", the default with one,
+        or "lookup", which guesses that a text goes on as it did after the same tokens before.
+        draft_tokens: how many are guessed for a step, at most; None: what suits. progress: show a
+        download's. on_progress: called with the share of the weights that is loaded, 0 to 1.
 
         Raises ClLlamaError: CheckpointError, TokenizerError, DeviceError, RequestError by what is
         wrong.
@@ -142,13 +144,14 @@ class Llama:
         # Imported here, so that a Llama over another model never needs OpenCL.
         from cl_llama.chat import load_chat_template
         from cl_llama.checkpoints import open_checkpoint, resolve_model
+        from cl_llama.draft_files import open_draft
         from cl_llama.models.config import config_from_checkpoint
         from cl_llama.models.loading import load_model
         from cl_llama.models.quantization import QUANTIZATIONS
         from cl_llama.models.weights import map_tensors
         from cl_llama.opencl.devices import select_device
         from cl_llama.opencl.runtime import Runtime
-        from cl_llama.speculation import check_speculation, lookup_speculator, most_guesses
+        from cl_llama.speculation import check_speculation, make_speculator, most_guesses
 
         if precision not in (None, "high", "fast"):
             raise RequestError(f'precision must be "high" or "fast", got {precision!r}')
@@ -161,8 +164,8 @@ class Llama:
         if max_threads is not None and max_threads < 1:
             raise RequestError(f"max_threads must be at least 1, got {max_threads}")
         _check_queue(max_waiting)
-        check_speculation(speculate, draft_tokens)
-        most = most_guesses(speculate, draft_tokens)
+        speculation = check_speculation(speculate, draft, draft_tokens)
+        most = most_guesses(speculation, draft_tokens)
         if path_or_repo_id is None:
             from cl_llama.demo import model_path
 
@@ -171,7 +174,8 @@ class Llama:
             path = resolve_model(str(path_or_repo_id), progress=progress)
         resources = ExitStack()
         try:
-            with open_checkpoint(path, param_path=param_path) as checkpoint:
+            with ExitStack() as files:
+                checkpoint = files.enter_context(open_checkpoint(path, param_path=param_path))
                 config = config_from_checkpoint(checkpoint)
                 tokenizer_file = tokenizer_path or checkpoint.tokenizer_path
                 tokenizer = None if tokenizer_file is None else load_tokenizer(tokenizer_file)
@@ -184,8 +188,18 @@ class Llama:
                         wanted, checkpoint, tokenizer, Path(tokenizer_file)
                     )
                 tensors = map_tensors(config, checkpoint)
+                draft_files = None
+                if draft is not None:
+                    draft_files = files.enter_context(
+                        open_draft(draft, config, tokenizer, progress=progress)
+                    )
                 runtime = Runtime(select_device(device), max_threads)
                 resources.callback(runtime.close)
+                draft_memory = None
+                if draft_files is not None:
+                    draft_memory = draft_files.plan(
+                        runtime, max_seq_len or config.max_seq_len, kv_type
+                    )
                 model = load_model(
                     config,
                     tensors,
@@ -197,7 +211,14 @@ class Llama:
                     quantize=quantize,
                     use_mmap=use_mmap,
                     guesses=most,
+                    reserved_bytes=0 if draft_memory is None else draft_memory.total_bytes,
                 )
+                draft_model = None
+                if draft_files is not None and draft_memory is not None:
+                    positions = model.num_blocks * model.block_size
+                    draft_model = draft_files.load(
+                        runtime, draft_memory, positions, use_mmap=use_mmap
+                    )
             end_ids = None
             if checkpoint.format == "llama2c" and tokenizer is not None:
                 # llama2.c trains on texts with nothing but a BOS token between them.
@@ -211,7 +232,7 @@ class Llama:
                 chat_template=template,
                 max_waiting=max_waiting,
                 prefix_cache=prefix_cache,
-                speculator=lookup_speculator(model, most) if speculate == "lookup" else None,
+                speculator=make_speculator(model, draft_model, most) if speculation else None,
                 device_label=runtime.device.label,
                 resources=resources,
             )

@@ -42,10 +42,15 @@ def add_speculation_options(group: "argparse._ArgumentGroup") -> None:
     """Add the options that say how the next tokens are guessed."""
     group.add_argument(
         "--speculative",
-        choices=("lookup",),
+        choices=("lookup", "draft"),
         help="guess how the text goes on and compute several tokens at once where the guess is "
         "right; the text stays the same. lookup: as it went on after the same tokens before, which "
-        "speeds up texts that repeat or quote their prompt",
+        "speeds up texts that repeat or quote their prompt; draft: as --draft-model says",
+    )
+    group.add_argument(
+        "--draft-model",
+        metavar="PATH",
+        help="a smaller model of the same vocabulary that guesses, named as --model-path names one",
     )
     group.add_argument(
         "--draft-tokens",
@@ -124,8 +129,12 @@ def model_misuse(args: argparse.Namespace) -> str | None:
             if getattr(args, option) is not None:
                 flag = f"--{option.replace('_', '-')}"
                 return f"argument {flag}: goes with --model-path; the embedded model has its own"
-    if args.draft_tokens is not None and args.speculative is None:
-        return "argument --draft-tokens: goes with --speculative"
+    if args.speculative == "draft" and args.draft_model is None:
+        return "argument --speculative: draft goes with --draft-model"
+    if args.speculative == "lookup" and args.draft_model is not None:
+        return "argument --draft-model: not with --speculative lookup"
+    if args.draft_tokens is not None and args.speculative is None and args.draft_model is None:
+        return "argument --draft-tokens: goes with --speculative or --draft-model"
     return None
 
 
@@ -148,6 +157,7 @@ def load_llama(
         max_threads=args.max_threads,
         use_mmap=not args.no_mmap,
         prefix_cache=prefix_cache,
+        draft=args.draft_model,
         speculate=args.speculative,
         draft_tokens=args.draft_tokens,
         progress=bar.visible,

@@ -7,13 +7,43 @@ from cl_llama import ops
 from cl_llama.checkpoints import HostTensor
 from cl_llama.models.decoder import Decoder
 from cl_llama.models.mapping import MappedMatrices
-from cl_llama.models.memory import blocks_scratch_bytes, plan_memory
+from cl_llama.models.memory import MemoryPlan, blocks_scratch_bytes, plan_memory
 from cl_llama.models.model_config import ModelConfig
 from cl_llama.models.quantization import formats_on_device, saved_bytes
 from cl_llama.models.rehearsal import assemble, kernels_of, make_decoder
 from cl_llama.models.weights import ModelTensors
 from cl_llama.opencl.prebuild import building_kernels
 from cl_llama.opencl.runtime import DeviceArray, Family, Runtime
+
+
+def plan_model(
+    config: ModelConfig,
+    tensors: ModelTensors,
+    runtime: Runtime,
+    *,
+    max_seq_len: int | None = None,
+    family: Family | None = None,
+    precision: ops.Precision | None = None,
+    quantize: str | None = None,
+    kv_type: ops.KVType = "f16",
+    reserved_bytes: int = 0,
+) -> MemoryPlan:
+    """What `load_model` takes of the device with these arguments.
+
+    Raises:
+        DeviceMemoryError: it does not fit.
+    """
+    matrices = {tensor.name: tensor for tensor in tensors.matrices()}
+    formats = formats_on_device(tensors, matrices, quantize)
+    return plan_memory(
+        config,
+        runtime.device,
+        max_seq_len,
+        kv_type,
+        saved_bytes(formats, matrices),
+        blocks_scratch_bytes(formats, matrices, runtime, family, precision),
+        reserved_bytes,
+    )
 
 
 def load_model(
@@ -29,6 +59,8 @@ def load_model(
     use_mmap: bool = True,
     kv_type: ops.KVType = "f16",
     guesses: int = 0,
+    reserved_bytes: int = 0,
+    memory: MemoryPlan | None = None,
 ) -> Decoder:
     """Plan the memory, upload the weights once or map them, allocate the cache.
 
@@ -49,6 +81,8 @@ def load_model(
             must keep their length as long as the model lives.
         kv_type: what the cache holds.
         guesses: tokens that speculation runs beside a text's last one, at most.
+        reserved_bytes: of the device's memory, what another model will take.
+        memory: `plan_model`'s plan, maybe of fewer blocks, instead of max_seq_len and kv_type.
 
     Raises:
         DeviceMemoryError: it does not fit; nothing was uploaded.
@@ -58,9 +92,19 @@ def load_model(
     formats = formats_on_device(tensors, matrices, quantize)
     if precision is None:
         precision = "high" if set(formats.values()) == {"f16"} else "fast"
-    saved = saved_bytes(formats, matrices)
-    scratch = blocks_scratch_bytes(formats, matrices, runtime, family, precision)
-    memory = plan_memory(config, runtime.device, max_seq_len, kv_type, saved, scratch)
+    if memory is None:
+        memory = plan_model(
+            config,
+            tensors,
+            runtime,
+            max_seq_len=max_seq_len,
+            family=family,
+            precision=precision,
+            quantize=quantize,
+            kv_type=kv_type,
+            reserved_bytes=reserved_bytes,
+        )
+    kv_type = memory.kv_type
     if config.rope is not None:
         config = replace(config, rope=config.rope.for_length(memory.num_blocks * ops.BLOCK))
     loaded = 0

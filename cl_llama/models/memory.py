@@ -45,12 +45,13 @@ def plan_memory(
     kv_type: ops.KVType = "f16",
     saved_bytes: int = 0,
     blocks_scratch_bytes: int = 0,
+    reserved_bytes: int = 0,
 ) -> MemoryPlan:
     """How much of the device a model takes with a cache for one sequence of `max_seq_len`.
 
     None is the model's own length, shortened to what fits. kv_type: what the cache holds.
     saved_bytes: what the matrices take less than in f16. blocks_scratch_bytes: what products with
-    those in blocks take of scratch space beside it.
+    those in blocks take of scratch space beside it. reserved_bytes: what another model will take.
 
     Raises:
         DeviceMemoryError: it does not fit; says how much is missing and which length would fit.
@@ -66,7 +67,7 @@ def plan_memory(
     available = device.global_mem_bytes
     if device.is_cpu:
         available = min(available, available_host_memory_bytes() or available)
-    available = int(available * _SHARE)
+    available = max(0, int(available * _SHARE) - reserved_bytes)
     fitting = min(
         max(0, available - weights - scratch) // block_bytes,
         device.max_alloc_bytes // layer_block,
@@ -78,10 +79,12 @@ def plan_memory(
             advice = f"--max-seq-len {fitting * ops.BLOCK} would fit"
         else:
             advice = "no context length would fit; choose another device or a smaller model"
+        beside = f" beside the draft model's {_gib(reserved_bytes)}" if reserved_bytes else ""
         raise DeviceMemoryError(
             f"{device.label}: the model needs {_gib(needed)} (weights {_gib(weights)}, cache for "
             f"{wanted * ops.BLOCK} tokens {_gib(wanted * block_bytes)}, scratch {_gib(scratch)}), "
-            f"{_gib(available)} are available, {_gib(max(0, needed - available))} are missing; "
+            f"{_gib(available)} are available{beside}, {_gib(max(0, needed - available))} are "
+            "missing; "
             f"{advice}"
         )
     return MemoryPlan(weights, scratch, block_bytes, min(wanted, fitting), kv_type)
