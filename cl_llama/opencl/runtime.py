@@ -116,6 +116,8 @@ class Runtime:
         self._kernels: dict[tuple[Any, ...], cl.Kernel] = {}
         self._programs: dict[tuple[Any, ...], cl.Program] = {}
         self._scratch: dict[str, cl.Buffer] = {}
+        self.scratch_changes = 0
+        """Times that a scratch array was replaced by a larger one."""
         self._types: dict[cl.Kernel, list[type[np.generic] | None]] = {}
         self._profile: Profile | None = None
         self._recording: Recording | None = None
@@ -205,7 +207,7 @@ class Runtime:
         nbytes = math.prod(shape) * dtype.itemsize
         buffer = self._scratch.get(name)
         if buffer is None or buffer.size < nbytes:
-            self._scratch.pop(name, None)
+            self.scratch_changes += self._scratch.pop(name, None) is not None
             buffer = self._scratch[name] = self.allocate(nbytes)
         return DeviceArray(self, buffer, tuple(shape), dtype)
 

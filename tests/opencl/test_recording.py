@@ -48,8 +48,8 @@ def test_a_recording_does_what_was_recorded(runtime: Runtime) -> None:
     assert steps.launched == 5
 
 
-def test_other_launches_are_not_mistaken(runtime: Runtime) -> None:
-    """Another key ends a recording; its kernel objects serve the next."""
+def test_launches_that_take_turns(runtime: Runtime) -> None:
+    """Each key has a recording of its own, as long as there are few of them."""
     steps = Steps(runtime)
     arrays = [runtime.from_numpy(np.full((1, 40), i + 1.0, np.float32)) for i in range(3)]
     before = [array.numpy() for array in arrays]
@@ -59,7 +59,45 @@ def test_other_launches_are_not_mistaken(runtime: Runtime) -> None:
             before[gate] = silu_times(before[gate], before[2])
     for array, expected in zip(arrays, before, strict=True):
         np.testing.assert_allclose(array.numpy(), expected, rtol=1e-4)
-    assert steps.launched == 5 + 1 + 5 + 5
+    assert steps.launched == 5 + 1 + 0 + 4
+
+
+def test_the_key_that_has_not_come_for_longest_makes_room(runtime: Runtime) -> None:
+    """Its kernel objects serve the next."""
+    steps = Steps(runtime)
+    gate, up = (runtime.from_numpy(np.ones((1, 40), np.float32)) for _ in range(2))
+    for _ in range(6):
+        steps.run(gate, up)
+    recorded = {
+        launch.kernel for k in steps.repeats._known.values() for launch in k.recording.launches
+    }
+    for times in range(2, 10):
+        steps.run(gate, up, times)
+    assert steps.launched == 5 + 8
+    for _ in range(6):
+        steps.run(gate, up, 9)
+    assert steps.launched == 5 + 8 + 4
+    runtime.write(gate.buffer, np.ones((1, 40), np.float32))
+    result = steps.run(gate, up)
+    assert steps.launched == 5 + 8 + 4 + 1
+    np.testing.assert_allclose(result.numpy(), silu_times(np.ones(1), np.ones(1)).item(), rtol=1e-5)
+    (known,) = (k for k in steps.repeats._known.values() if k.result is not None)
+    assert recorded < {launch.kernel for launch in known.recording.launches}
+
+
+def test_recordings_keep_no_scratch_array_that_has_grown(runtime: Runtime) -> None:
+    steps = Steps(runtime)
+    runtime.scratch("growing", (1, 40), np.float32)
+    gate, up = (runtime.from_numpy(np.ones((1, 40), np.float32)) for _ in range(2))
+    for _ in range(6):
+        steps.run(gate, up)
+    runtime.scratch("growing", (1, 20), np.float32)
+    steps.run(gate, up)
+    assert steps.launched == 5
+    runtime.scratch("growing", (9, 400), np.float32)
+    for _ in range(6):
+        steps.run(gate, up)
+    assert steps.launched == 5 + 5
 
 
 def test_a_profile_sees_repeated_launches(runtime: Runtime) -> None:
