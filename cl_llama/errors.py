@@ -4,6 +4,7 @@
       DeviceError             no OpenCL platform, a device that cannot be selected, a failed command
         KernelBuildError      a kernel that the device's compiler refused
         DeviceMemoryError     a model, cache and scratch space that do not fit the device
+        LogitsError           logits that are not numbers
       CheckpointError         a model file that is missing, damaged or does not match its config
         ConfigError           a configuration with an unknown or unsupported value
       TokenizerError          a tokenizer file that is missing, damaged or does not match the model
@@ -31,6 +32,10 @@ class KernelBuildError(DeviceError):
 
 class DeviceMemoryError(DeviceError):
     """The weights, the cache and the scratch space do not fit the device."""
+
+
+class LogitsError(DeviceError):
+    """A model's logits are not numbers: its weights are damaged, or a kernel computes wrongly."""
 
 
 class CheckpointError(ClLlamaError):

@@ -20,6 +20,7 @@ from cl_llama.engine.job import Job, wanted_rows
 from cl_llama.engine.kv_cache import BlockPool
 from cl_llama.engine.pace import Pace
 from cl_llama.engine.params import SamplingParams
+from cl_llama.engine.recovery import Recovery, is_fault_of_device, let_go
 from cl_llama.engine.request import FinishReason, Request
 from cl_llama.engine.sampling import Breakers, LogitMask, Sampler, StepLogits
 from cl_llama.engine.scheduler import Chunk, Scheduler
@@ -66,6 +67,7 @@ class Engine:
         prefix_cache: bool = True,
         speculator: Speculator | None = None,
         pace: Pace | None = None,
+        rebuild: Callable[[], Model] | None = None,
     ) -> None:
         """Take over `model`; its thread starts with the first request.
 
@@ -76,7 +78,9 @@ class Engine:
         requests get in a step at most. max_waiting: requests that wait while no more can run, at
         most; None: any number. prefix_cache: whether prompts that begin alike share their cache.
         speculator: guesses how texts go on; None: nobody does.
-        pace: says how much of a step prompts get beside texts; None: one that measures.
+        pace: says how much of a step prompts get beside texts; None: one that measures. rebuild:
+        called in the engine's thread after the device has failed, gives up what the model holds and
+        returns another like it; None: the model is used on.
         """
         self.model = model
         self.max_seq_len = min(max_seq_len, model.num_blocks * model.block_size)
@@ -90,6 +94,9 @@ class Engine:
             prefix_cache=prefix_cache,
         )
         self._pace = pace or Pace()
+        self._recovery = None if rebuild is None else Recovery(rebuild)
+        self._fault: DeviceError | None = None
+        """Why the model has to be loaded anew before the next step."""
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._speculator = speculator
@@ -102,6 +109,7 @@ class Engine:
         self._inbox: deque[Job] = deque()
         self._attention = False
         self._closed = False
+        self._rebuilding = False
         self._failure: ClLlamaError | None = None
         self._thread: threading.Thread | None = None
 
@@ -186,7 +194,9 @@ class Engine:
         """What runs, waits and is held, and the totals; from any thread, without waiting."""
         with self._changed:
             seen, waiting = self._seen, len(self._inbox)
-            state: EngineState = "closed" if self._closed else "ready"
+            state: EngineState = "rebuilding" if self._rebuilding else "ready"
+            if self._closed:
+                state = "closed"
         return EngineStatus(
             state=state,
             running=seen.running,
@@ -239,6 +249,8 @@ class Engine:
             time.perf_counter() - began,
             waited=batch.logits_rows + batch.states_rows > 0,
         )
+        if self._recovery is not None:
+            self._recovery.note_success()
         self._scheduler.advance(chunks)
         row = state = 0
         for chunk, part in zip(chunks, batch.slices, strict=True):
@@ -350,6 +362,10 @@ class Engine:
     def _fail_step(self, chunks: list[Chunk], cause: Exception) -> None:
         """End the step's requests with the error; the others are computed anew."""
         error = _as_error("the forward pass", cause)
+        if self._recovery is not None and is_fault_of_device(cause):
+            let_go(cause)
+            assert isinstance(error, DeviceError)
+            self._fault = error
         for chunk in chunks:
             self._drop(self._jobs[chunk.sequence], "error", error)
         self._scheduler.restart()
@@ -357,6 +373,31 @@ class Engine:
             self._speculator.restart()
         self._pace.forget_pending()
         self._seen = self._look()
+
+    def _rebuild(self, fault: DeviceError) -> None:
+        """Put another model in the place of the one whose device has failed."""
+
+        def wait(seconds: float) -> bool:
+            with self._changed:
+                return self._changed.wait_for(lambda: self._closed, seconds)
+
+        assert self._recovery is not None
+        with self._changed:
+            self._rebuilding = True
+        model = self._recovery.run(fault, wait)
+        if model is None:
+            return
+        pool = self._scheduler.pool
+        if (model.num_blocks, model.block_size) != (pool.num_blocks, pool.block_size):
+            raise DeviceError(
+                f"the model was loaded anew with {model.num_blocks} blocks of cache, it had "
+                f"{pool.num_blocks}"
+            )
+        self._fault = None
+        self._totals.rebuilds += 1
+        with self._changed:
+            self.model = model
+            self._rebuilding = False
 
     def _drop(self, job: Job, reason: FinishReason, error: ClLlamaError | None = None) -> None:
         """End a job without another token."""
@@ -405,6 +446,8 @@ class Engine:
             while self._receive():
                 if not self._scheduler.idle:
                     self.step()
+                if self._fault is not None:
+                    self._rebuild(self._fault)
         except BaseException as error:
             failure = _as_error("the engine", error)
         finally:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cl_llama import ops
-from cl_llama.errors import DeviceError
+from cl_llama.errors import LogitsError
 from cl_llama.models.batch import Batch
 from cl_llama.models.memory import MemoryPlan
 from cl_llama.models.model_config import ModelConfig
@@ -170,7 +170,7 @@ class Decoder(ABC):
 class DeviceLogits:
     """Logits [R, V] of a step, and its states [E, D]; satisfies `models.batch.Logits`.
 
-    Raises DeviceError where a row holds NaN: the weights or the driver are at fault, and a text
+    Raises LogitsError where a row holds NaN: the weights or the driver are at fault, and a text
     made of it would be garbage.
     """
 
@@ -235,7 +235,7 @@ class DeviceLogits:
 
     def _check(self, values: NDArray[np.float32]) -> None:
         if np.isnan(values).any():
-            raise DeviceError(
+            raise LogitsError(
                 f"{self._logits_RV.runtime.device.label}: the model's logits are not numbers; "
                 "damaged weights, values beyond f16 in the cache, or a fault of the driver"
             )
