@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cl_llama.completion import Completion, completion_of
 from cl_llama.engine.engine import Engine
 from cl_llama.engine.params import SamplingParams
+from cl_llama.engine.recovery import Loaded
 from cl_llama.engine.request import Request
 from cl_llama.engine.sampling import LogitMask
 from cl_llama.engine.speculation.speculator import Speculator
@@ -54,6 +55,7 @@ class Llama:
         prefix_cache: bool = True,
         speculator: Speculator | None = None,
         device_label: str = "",
+        rebuild: Callable[[], Loaded] | None = None,
         resources: ExitStack | None = None,
     ) -> None:
         """Serve a model that is already there; `from_pretrained` loads one.
@@ -63,8 +65,8 @@ class Llama:
         model's configuration or, if it names none, the tokenizer's. chat_template: closed with the
         model. max_waiting: requests that wait while no more can run, at most; None: any number.
         prefix_cache: whether prompts that begin alike share their cache. speculator: guesses how
-        texts go on; None: nobody does. device_label: what computes. resources: closed after the
-        engine has let go of the model.
+        texts go on; None: nobody does. device_label: what computes. rebuild: `Engine`'s. resources:
+        closed after the engine has let go of the model.
         """
         config = model.config
         _check_vocabulary(tokenizer, config)
@@ -82,6 +84,7 @@ class Llama:
             max_waiting=max_waiting,
             prefix_cache=prefix_cache,
             speculator=speculator,
+            rebuild=rebuild,
         )
         self._device_label = device_label
         resources = resources or ExitStack()
@@ -144,14 +147,11 @@ class Llama:
         # Imported here, so that a Llama over another model never needs OpenCL.
         from cl_llama.chat import load_chat_template
         from cl_llama.checkpoints import open_checkpoint, resolve_model
-        from cl_llama.draft_files import open_draft
+        from cl_llama.model_loader import LoadOptions, ModelLoader
         from cl_llama.models.config import config_from_checkpoint
-        from cl_llama.models.loading import load_model
         from cl_llama.models.quantization import QUANTIZATIONS
-        from cl_llama.models.weights import map_tensors
         from cl_llama.opencl.devices import select_device
-        from cl_llama.opencl.runtime import Runtime
-        from cl_llama.speculation import check_speculation, make_speculator, most_guesses
+        from cl_llama.speculation import check_speculation, most_guesses
 
         if precision not in (None, "high", "fast"):
             raise RequestError(f'precision must be "high" or "fast", got {precision!r}')
@@ -165,17 +165,27 @@ class Llama:
             raise RequestError(f"max_threads must be at least 1, got {max_threads}")
         _check_queue(max_waiting)
         speculation = check_speculation(speculate, draft, draft_tokens)
-        most = most_guesses(speculation, draft_tokens)
         if path_or_repo_id is None:
             from cl_llama.demo import model_path
 
             path = model_path()
         else:
             path = resolve_model(str(path_or_repo_id), progress=progress)
+        options = LoadOptions(
+            param_path=param_path,
+            max_threads=max_threads,
+            max_seq_len=max_seq_len,
+            precision=precision,
+            kv_type=kv_type,
+            quantize=quantize,
+            use_mmap=use_mmap,
+            draft=draft,
+            speculates=speculation is not None,
+            guesses=most_guesses(speculation, draft_tokens),
+        )
         resources = ExitStack()
         try:
-            with ExitStack() as files:
-                checkpoint = files.enter_context(open_checkpoint(path, param_path=param_path))
+            with open_checkpoint(path, param_path=param_path) as checkpoint:
                 config = config_from_checkpoint(checkpoint)
                 tokenizer_file = tokenizer_path or checkpoint.tokenizer_path
                 tokenizer = None if tokenizer_file is None else load_tokenizer(tokenizer_file)
@@ -187,38 +197,11 @@ class Llama:
                     template = load_chat_template(
                         wanted, checkpoint, tokenizer, Path(tokenizer_file)
                     )
-                tensors = map_tensors(config, checkpoint)
-                draft_files = None
-                if draft is not None:
-                    draft_files = files.enter_context(
-                        open_draft(draft, config, tokenizer, progress=progress)
-                    )
-                runtime = Runtime(select_device(device), max_threads)
-                resources.callback(runtime.close)
-                draft_memory = None
-                if draft_files is not None:
-                    draft_memory = draft_files.plan(
-                        runtime, max_seq_len or config.max_seq_len, kv_type
-                    )
-                model = load_model(
-                    config,
-                    tensors,
-                    runtime,
-                    max_seq_len=max_seq_len,
-                    on_progress=on_progress,
-                    precision=precision,
-                    kv_type=kv_type,
-                    quantize=quantize,
-                    use_mmap=use_mmap,
-                    guesses=most,
-                    reserved_bytes=0 if draft_memory is None else draft_memory.total_bytes,
+                loader = ModelLoader(Path(path), select_device(device), options)
+                resources.callback(loader.close)
+                model, speculator = loader.load(
+                    checkpoint, tokenizer, on_progress=on_progress, progress=progress
                 )
-                draft_model = None
-                if draft_files is not None and draft_memory is not None:
-                    positions = model.num_blocks * model.block_size
-                    draft_model = draft_files.load(
-                        runtime, draft_memory, positions, use_mmap=use_mmap
-                    )
             end_ids = None
             if checkpoint.format == "llama2c" and tokenizer is not None:
                 # llama2.c trains on texts with nothing but a BOS token between them.
@@ -232,8 +215,9 @@ class Llama:
                 chat_template=template,
                 max_waiting=max_waiting,
                 prefix_cache=prefix_cache,
-                speculator=make_speculator(model, draft_model, most) if speculation else None,
-                device_label=runtime.device.label,
+                speculator=speculator,
+                device_label=loader.device.label,
+                rebuild=loader.reload,
                 resources=resources,
             )
         except BaseException:

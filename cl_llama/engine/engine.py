@@ -20,7 +20,7 @@ from cl_llama.engine.job import Job, wanted_rows
 from cl_llama.engine.kv_cache import BlockPool
 from cl_llama.engine.pace import Pace
 from cl_llama.engine.params import SamplingParams
-from cl_llama.engine.recovery import Recovery, is_fault_of_device, let_go
+from cl_llama.engine.recovery import Loaded, Recovery, is_fault_of_device, let_go
 from cl_llama.engine.request import FinishReason, Request
 from cl_llama.engine.sampling import Breakers, LogitMask, Sampler, StepLogits
 from cl_llama.engine.scheduler import Chunk, Scheduler
@@ -67,7 +67,7 @@ class Engine:
         prefix_cache: bool = True,
         speculator: Speculator | None = None,
         pace: Pace | None = None,
-        rebuild: Callable[[], Model] | None = None,
+        rebuild: Callable[[], Loaded] | None = None,
     ) -> None:
         """Take over `model`; its thread starts with the first request.
 
@@ -80,7 +80,7 @@ class Engine:
         speculator: guesses how texts go on; None: nobody does.
         pace: says how much of a step prompts get beside texts; None: one that measures. rebuild:
         called in the engine's thread after the device has failed, gives up what the model holds and
-        returns another like it; None: the model is used on.
+        returns another like it, and who guesses for that; None: the model is used on.
         """
         self.model = model
         self.max_seq_len = min(max_seq_len, model.num_blocks * model.block_size)
@@ -384,9 +384,10 @@ class Engine:
         assert self._recovery is not None
         with self._changed:
             self._rebuilding = True
-        model = self._recovery.run(fault, wait)
-        if model is None:
+        loaded = self._recovery.run(fault, wait)
+        if loaded is None:
             return
+        model, self._speculator = loaded
         pool = self._scheduler.pool
         if (model.num_blocks, model.block_size) != (pool.num_blocks, pool.block_size):
             raise DeviceError(

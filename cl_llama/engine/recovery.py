@@ -2,9 +2,14 @@
 
 import traceback
 from collections.abc import Callable
+from typing import TypeAlias
 
+from cl_llama.engine.speculation.speculator import Speculator
 from cl_llama.errors import DeviceError, KernelBuildError, LogitsError
 from cl_llama.models.batch import Model
+
+Loaded: TypeAlias = tuple[Model, Speculator | None]
+"""A model and who guesses for it."""
 
 PAUSES = (0.0, 1.0, 4.0)
 """Seconds before each try to load the model."""
@@ -32,8 +37,8 @@ def let_go(error: BaseException) -> None:
 class Recovery:
     """Loads a model anew and counts how often. Used by the engine's thread only."""
 
-    def __init__(self, rebuild: Callable[[], Model]) -> None:
-        """rebuild: gives up what the old model holds and returns a new one."""
+    def __init__(self, rebuild: Callable[[], Loaded]) -> None:
+        """rebuild: gives up what the old model holds and returns another."""
         self._rebuild = rebuild
         self._in_a_row = 0
 
@@ -41,7 +46,7 @@ class Recovery:
         """A step has succeeded."""
         self._in_a_row = 0
 
-    def run(self, cause: DeviceError, wait: Callable[[float], bool]) -> Model | None:
+    def run(self, cause: DeviceError, wait: Callable[[float], bool]) -> Loaded | None:
         """The model that takes the place of the one that failed with `cause`.
 
         wait: called with seconds, returns after them, or at once with True, and nothing is loaded,

@@ -108,6 +108,14 @@ class Decoder(ABC):
             outputs.logits_RV, self._family, outputs.last_ND, self.config.logits_scale
         )
 
+    def release(self) -> None:
+        """Give up what it holds on the device, even if it is still referred to; it cannot run then.
+
+        Its configuration and its sizes stay.
+        """
+        for name in ("caches", "_weights", "_staging", "_repeats"):
+            vars(self).pop(name, None)
+
     @abstractmethod
     def _launch(self, step: Step) -> Outputs:
         """Queue a step's kernels."""

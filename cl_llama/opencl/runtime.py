@@ -3,7 +3,7 @@
 import math
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -71,6 +71,12 @@ class DeviceArray:
 
 class _HostMemory(np.ndarray[Any, Any]):
     """What a buffer was made over; unlike the base class, it can be finalised."""
+
+
+def _finish(queue: "cl.CommandQueue", failed: type[Exception]) -> None:
+    """Wait until nothing queued can read memory that goes; a device that has failed reads none."""
+    with suppress(failed):
+        queue.finish()
 
 
 def family_of(device: DeviceInfo) -> Family:
@@ -185,7 +191,7 @@ class Runtime:
 
     def _buffer_over(self, memory: NDArray[np.uint8], access: int) -> "cl.Buffer":
         view = memory.view(_HostMemory)
-        weakref.finalize(view, self.queue.finish)
+        weakref.finalize(view, _finish, self.queue, self._cl.Error)
         flags = access | self._cl.mem_flags.USE_HOST_PTR
         buffer: cl.Buffer = self._cl.Buffer(self.context, flags, hostbuf=view)
         return buffer
@@ -344,11 +350,13 @@ class Runtime:
 
     def close(self) -> None:
         """Wait for the queue and let go of the device's memory and kernels."""
-        self.finish()
-        self._scratch.clear()
-        self._kernels.clear()
-        self._types.clear()
-        self._programs.clear()
+        try:
+            self.finish()
+        finally:
+            self._scratch.clear()
+            self._kernels.clear()
+            self._types.clear()
+            self._programs.clear()
 
     @property
     def computes_in_host_memory(self) -> bool:

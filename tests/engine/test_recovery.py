@@ -9,6 +9,7 @@ import pytest
 from cl_llama.engine import recovery
 from cl_llama.engine.engine import Engine
 from cl_llama.engine.params import SamplingParams
+from cl_llama.engine.recovery import Loaded
 from cl_llama.errors import DeviceError, KernelBuildError, LogitsError
 from cl_llama.models.batch import Batch
 from tests.paged_model import NumpyLogits, PagedModel, expected_greedy
@@ -45,12 +46,12 @@ class Supply:
         self.models = list(models)
         self.calls = 0
 
-    def __call__(self) -> PagedModel:
+    def __call__(self) -> Loaded:
         self.calls += 1
         model = self.models.pop(0)
         if isinstance(model, Exception):
             raise model
-        return model
+        return model, None
 
 
 @pytest.fixture(autouse=True)
@@ -113,10 +114,10 @@ def test_running_requests_outside_the_step_go_on():
 def test_requests_may_come_while_the_model_is_loaded():
     entered, go_on = threading.Event(), threading.Event()
 
-    def rebuild() -> PagedModel:
+    def rebuild() -> Loaded:
         entered.set()
         assert go_on.wait(30)
-        return PagedModel()
+        return PagedModel(), None
 
     engine = Engine(Failing([1]), 64, rebuild=rebuild)
     failing = engine.submit([1], GREEDY)
@@ -170,9 +171,8 @@ def test_a_model_that_cannot_be_loaded_at_all_closes_the_engine():
 def test_steps_that_fail_again_and_again_close_the_engine():
     always = range(1, 100)
     supply = Supply(*[Failing(always) for _ in range(20)])
-    engine = Engine(Failing(always), 64, max_batch=1, rebuild=supply)
     gate = threading.Event()
-    engine.model.before_forward = lambda batch: gate.wait(30)
+    engine = Engine(Failing(always), 64, max_batch=1, rebuild=lambda: (gate.wait(30), supply())[1])
     requests = [engine.submit([i], GREEDY) for i in range(9)]
     gate.set()
     for request in requests:
@@ -246,9 +246,9 @@ def test_what_the_failed_step_held_is_free_before_the_model_is_loaded():
 
     freed = []
 
-    def rebuild() -> PagedModel:
+    def rebuild() -> Loaded:
         freed.append(held[0]() is None)
-        return PagedModel()
+        return PagedModel(), None
 
     engine = Engine(PagedModel(before_forward=fail), 64, rebuild=rebuild)
     with pytest.raises(DeviceError):
