@@ -1,14 +1,15 @@
-// y[t, n] = (accumulate ? y[t, n] : 0) + bias[n] + sum over d of x[t, d] * w[n, d]; up to 64 rows t, CPU family.
+// y[t, n] = (accumulate ? y[t, n] : 0) + bias[n] + sum over d of x[t, d] * w[n, d] for up to three matrices w and up to 64
+// rows t, CPU family.
 //
 // pack_lanes:   x_TD    float32 in   [T, D], row t at x + t * D; T <= TOKENS = 16 / COLUMNS * VECTORS
 //               x_SL    float32 out  [D_padded / COLUMNS, TOKENS, COLUMNS], zeros where t or d is past the end;
 //                                    D_padded = 16 * ceil(D / 16)
 //               global size (ceil(D / 16)), local size (1)
-// matmul_lanes: w_ND    float16 in   [N, D], row n at w + w_offset + n * w_stride (elements)
-//               x_SL    float32 in   as packed
+// matmul_lanes: x_SL as packed, and of each matrix, one that is not there having N = 0:
+//               w_ND    float16 in   [N, D], row n at w + offset + n * stride (elements)
 //               bias_N  float32 in   row n of w at first + n, read when flags & 2
 //               y_TN    float32 out  [T, y_stride], row n of w in column first + n; added to when flags & 1
-//               global size (ceil(N / ROWS)), local size (1)
+//               global size (sum over the matrices of ceil(N / ROWS)), local size (1)
 // Accumulator: float32. The lanes of a vector are tokens, each with COLUMNS columns next to each other, which are added
 // up at the end. A work-item's sums, ROWS rows of w for all tokens, stay in registers. Each load of COLUMNS weights,
 // repeated in all lanes, meets VECTORS vectors of tokens: a load of a whole vector costs as much as a multiply-add, so
@@ -82,16 +83,32 @@ __kernel void pack_lanes(__global const float *x_TD, __global float *x_SL, uint 
     }
 
 EXPLICIT_VECTORS
-__kernel void matmul_lanes(__global const half *w_ND, ulong w_offset, ulong w_stride,
-                         __global const float *x_SL, __global const float *bias_N,
-                         __global float *y_TN, ulong y_stride, uint first, uint T, uint N, uint D,
-                         uint flags) {
-    y_TN += first;
-    bias_N += first;
-    uint n0 = get_global_id(0) * ROWS, rows = min((uint)ROWS, N - n0);
+__kernel void matmul_lanes(__global const half *w0_ND, ulong offset0, ulong stride0, __global const float *bias0_N,
+                           __global float *y0_TN, ulong y_stride0, uint first0, uint N0,
+                           __global const half *w1_ND, ulong offset1, ulong stride1, __global const float *bias1_N,
+                           __global float *y1_TN, ulong y_stride1, uint first1, uint N1,
+                           __global const half *w2_ND, ulong offset2, ulong stride2, __global const float *bias2_N,
+                           __global float *y2_TN, ulong y_stride2, uint first2, uint N2,
+                           __global const float *x_SL, uint T, uint D, uint flags) {
+    uint item = get_global_id(0), items0 = (N0 + ROWS - 1) / ROWS, items1 = (N1 + ROWS - 1) / ROWS;
+    __global const half *w_ND = w0_ND + offset0;
+    __global const float *bias_N = bias0_N + first0;
+    __global float *y_TN = y0_TN + first0;
+    ulong w_stride = stride0, y_stride = y_stride0;
+    uint N = N0;
+    if (item >= items0 + items1) {
+        item -= items0 + items1;
+        w_ND = w2_ND + offset2, bias_N = bias2_N + first2, y_TN = y2_TN + first2;
+        w_stride = stride2, y_stride = y_stride2, N = N2;
+    } else if (item >= items0) {
+        item -= items0;
+        w_ND = w1_ND + offset1, bias_N = bias1_N + first1, y_TN = y1_TN + first1;
+        w_stride = stride1, y_stride = y_stride1, N = N1;
+    }
+    uint n0 = item * ROWS, rows = min((uint)ROWS, N - n0);
     float wide[2][ROWS * PIECE] __attribute__((aligned(64)));
     // Rows past the end repeat the last one; their sums are not stored.
-    __global const half *w = w_ND + w_offset + (ulong)n0 * w_stride;
+    __global const half *w = w_ND + (ulong)n0 * w_stride;
     float16 a[ROWS][VECTORS];
 #pragma unroll
     for (uint m = 0; m < ROWS; m++)

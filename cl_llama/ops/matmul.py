@@ -106,7 +106,7 @@ def matmul_each(
     if T == 0:
         return
     for method, alike in _by_method(x_TD, products, family, precision):
-        if isinstance(method, GemvCpu | BlocksCpu):
+        if isinstance(method, GemvCpu | BlocksCpu | LanesCpu):
             _gemv_each(method, x_TD, alike, accumulate=accumulate)
             continue
         x = method.prepare(x_TD)
@@ -146,7 +146,7 @@ def norm_matmul_each(
 
 def _by_method(
     x_TD: DeviceArray, products: Sequence[Product], family: Family, precision: Precision
-) -> list[tuple[Method | GemvCpu | BlocksCpu, list[Product]]]:
+) -> list[tuple[Method | GemvCpu | BlocksCpu | LanesCpu, list[Product]]]:
     """Products of one format together, and how they are computed."""
     exact = any(product.exact for product in products)
     by_format: dict[str, list[Product]] = {}
@@ -169,7 +169,7 @@ def _check(x_TD: DeviceArray, product: Product, family: Family) -> None:
 
 
 def _gemv_each(
-    method: GemvCpu | BlocksCpu,
+    method: GemvCpu | BlocksCpu | LanesCpu,
     x_TD: DeviceArray,
     products: Sequence[Product],
     *,
@@ -179,7 +179,11 @@ def _gemv_each(
     """Several matrices a launch, all of a format; with a bias and without they go separately."""
     runtime = x_TD.runtime
     format = products[0].weight.format
-    x = method.prepare(x_TD, norm) if isinstance(method, BlocksCpu) else x_TD
+    x = x_TD
+    if isinstance(method, BlocksCpu):
+        x = method.prepare(x_TD, norm)
+    elif isinstance(method, LanesCpu):
+        x = method.prepare(x_TD)
     for biased in (False, True):
         matrices = [
             (product, segment)
@@ -193,10 +197,10 @@ def _gemv_each(
                 rows = [segment.rows for _, segment in group]
                 runtime.announce(work(*x_TD.shape, *rows, format=format))
             flags = ACCUMULATE * accumulate | BIAS * biased
-            if isinstance(method, BlocksCpu):
-                method.launch_each(x, x_TD.shape, group, flags)
-            else:
+            if isinstance(method, GemvCpu):
                 method.launch_each(x, group, flags, norm)
+            else:
+                method.launch_each(x, x_TD.shape, group, flags)
 
 
 def work(T: int, D: int, *rows: int, format: str = "f16") -> Work:
@@ -214,7 +218,7 @@ def choose(
     T: int,
     exact: bool = False,
     format: str = "f16",
-) -> Method | GemvCpu | BlocksCpu:
+) -> Method | GemvCpu | BlocksCpu | LanesCpu:
     """The way to multiply T rows of activations on a device by weights of a format.
 
     exact: by a product that asks it.

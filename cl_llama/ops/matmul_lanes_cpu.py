@@ -1,9 +1,12 @@
 """Products of up to some dozens of rows with weight matrices on the host's cores."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from cl_llama.opencl.runtime import DeviceArray
-from cl_llama.ops.matmul_method import ARGUMENTS, Method, Product, arguments
+from cl_llama.ops.matmul_cpu import GEMV_MATRIX, MATRICES, matrix_arguments
+from cl_llama.ops.matmul_method import Product
 from cl_llama.ops.shapes import ceil_div
 from cl_llama.ops.weight import Segment
 
@@ -16,7 +19,7 @@ _COLUMNS = {12: 4, 24: 2, MOST_LANES_ROWS: 1}
 """Columns of a row that lie in a vector, by the most rows: two vectors at least are wanted."""
 
 
-class LanesCpu(Method):
+class LanesCpu:
     """Rows of activations that fit into a few vectors: a work-item's sums never leave registers."""
 
     def prepare(self, x_TD: DeviceArray) -> DeviceArray:
@@ -30,22 +33,23 @@ class LanesCpu(Method):
         runtime.launch(kernel, (steps,), (1,), x_TD, packed, T, D)
         return packed
 
-    def launch(
+    def launch_each(
         self,
         x: DeviceArray,
-        segment: Segment,
-        product: Product,
-        sizes: tuple[int, int, int],
+        shape: tuple[int, ...],
+        matrices: Sequence[tuple[Product, Segment]],
         flags: int,
     ) -> None:
-        """Queue the kernel."""
-        T, N, _ = sizes
+        """Multiply prepared activations [T, D] by up to `MATRICES` matrices in one launch.
+
+        All of them have a bias, or none has.
+        """
+        T, D = shape
         columns, vectors = _division(T)
-        types = ARGUMENTS + "u"
+        types = GEMV_MATRIX * MATRICES + "buuu"
         kernel = x.runtime.kernel(_FILE, "matmul_lanes", types, COLUMNS=columns, VECTORS=vectors)
-        items = ceil_div(N, _SUMS // vectors)
-        values = arguments(x, segment, product)
-        x.runtime.launch(kernel, (items,), (1,), *values, *sizes, flags)
+        items = sum(ceil_div(segment.rows, _SUMS // vectors) for _, segment in matrices)
+        x.runtime.launch(kernel, (items,), (1,), *matrix_arguments(matrices), x, T, D, flags)
 
 
 def _division(T: int) -> tuple[int, int]:
