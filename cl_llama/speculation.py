@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeAlias
 
-from cl_llama.engine.speculation.costs import CPU_BLOCKS, CPU_F16, StepCosts
+from cl_llama.engine.speculation.costs import CPU_BLOCKS, CPU_F16, GPU, StepCosts
 from cl_llama.engine.speculation.draft import DraftModel
 from cl_llama.engine.speculation.lookup import Lookup
 from cl_llama.engine.speculation.speculator import Speculator
@@ -62,6 +62,8 @@ def make_speculator(model: Decoder, draft: Decoder | None, most: int) -> Specula
 
 def step_costs(model: Decoder) -> StepCosts:
     """What the model's steps cost on its device."""
+    if model.runtime.family != "cpu":
+        return GPU
     in_blocks = model.memory.weight_bytes < 0.75 * weight_bytes(model.config)
     return CPU_BLOCKS if in_blocks else CPU_F16
 

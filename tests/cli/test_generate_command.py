@@ -199,6 +199,18 @@ def test_verbose(generate, device_infos):
     assert "first token:  none" in generate("--max-new-tokens", 0, "--verbose").err
 
 
+def test_guesses(generate):
+    words = ("--prompt", "Once upon Once upon", "--max-new-tokens", 100)
+    text = generate(*words).out
+    guessed = generate(*words, "--speculative", "lookup", "--draft-tokens", 3, "--json")
+    answer = json.loads(guessed.out)
+    assert answer["text"] + "\n" == text
+    assert 0 < answer["accepted_draft_tokens"] <= answer["draft_tokens"] < 300
+    shown = generate(*words, "--speculative", "lookup", "--draft-tokens", 3, "--verbose").err
+    right, drafted = answer["accepted_draft_tokens"], answer["draft_tokens"]
+    assert f"guessed:      {right} of {drafted} tokens were right" in shown
+
+
 def test_prompt_file(generate, tmp_path):
     path = tmp_path / "prompt.txt"
     expected = generate("--prompt", "Größe\nOnce upon").out

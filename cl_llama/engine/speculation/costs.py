@@ -25,6 +25,9 @@ CPU_F16 = StepCosts(((1, 1.0), (2, 1.15), (4, 1.2), (5, 1.85), (8, 2.1), (16, 3.
 weights, more for their products."""
 CPU_BLOCKS = StepCosts(((1, 1.0), (2, 1.13), (4, 1.75), (8, 3.05), (16, 4.4), (32, 7.1)))
 """The same in Q4_0: fewer bytes to wait for."""
+GPU = StepCosts(((1, 1.0), (8, 1.6), (9, 3.0), (32, 3.5)))
+"""As the kernels are made: up to eight rows stream past the weights, more meet them in tiles. Not
+measured."""
 
 
 def allot(
