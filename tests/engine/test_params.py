@@ -37,6 +37,7 @@ BAD = {
     "stop": [("a", ""), "", 3, (b"a",), b"a", [None]],
     "stop_token_ids": [(-1,), 2, "ab", (1.0,), [None]],
     "logprobs": [-1, 1.0, True],
+    "logits": [1, 0, "yes", None],
 }
 
 
