@@ -107,6 +107,7 @@ class Llama:
         quantize: Literal["q8_0", "q4_0", "q4_k"] | None = None,
         max_threads: int | None = None,
         use_mmap: bool = True,
+        cache_tokens: int | None = None,
         max_waiting: int | None = None,
         prefix_cache: bool = True,
         draft: str | Path | None = None,
@@ -132,14 +133,17 @@ class Llama:
         blocks stay as they are. max_threads: on a CPU device, the most of its cores to use; other
         devices ignore it. use_mmap: CPU devices compute with float16 weights where the model's
         files lie in memory, without a copy; files that are cut short meanwhile end the process,
-        False copies them. max_waiting: requests that wait while no more can run, at most, further
-        ones get QueueFullError; None: any number. prefix_cache: compute what prompts begin alike
-        with once, as long as the cache has room. draft: a smaller model of the same vocabulary, a
-        path or a name, that guesses how texts go on; several tokens are computed at once where its
-        guesses are right, and texts stay what they are. speculate: "draft", the default with one,
-        or "lookup", which guesses that a text goes on as it did after the same tokens before.
-        draft_tokens: how many are guessed for a step, at most; None: what suits. progress: show a
-        download's. on_progress: called with the share of the weights that is loaded, 0 to 1.
+        False copies them. cache_tokens: tokens of all requests together that the cache holds, as
+        far as they fit the device; None: those of one request. Requests that find no room in it
+        wait, or are computed anew. max_waiting: requests that wait while no more can run, at most,
+        further ones get QueueFullError; None: any number. prefix_cache: compute what prompts begin
+        alike with once, as long as the cache has room. draft: a smaller model of the same
+        vocabulary, a path or a name, that guesses how texts go on; several tokens are computed at
+        once where its guesses are right, and texts stay what they are. speculate: "draft", the
+        default with one, or "lookup", which guesses that a text goes on as it did after the same
+        tokens before. draft_tokens: how many are guessed for a step, at most; None: what suits.
+        progress: show a download's. on_progress: called with the share of the weights that is
+        loaded, 0 to 1.
 
         Raises ClLlamaError: CheckpointError, TokenizerError, DeviceError, RequestError by what is
         wrong.
@@ -163,6 +167,8 @@ class Llama:
             )
         if max_threads is not None and max_threads < 1:
             raise RequestError(f"max_threads must be at least 1, got {max_threads}")
+        if cache_tokens is not None and cache_tokens < 1:
+            raise RequestError(f"cache_tokens must be at least 1, got {cache_tokens}")
         _check_queue(max_waiting)
         speculation = check_speculation(speculate, draft, draft_tokens)
         if path_or_repo_id is None:
@@ -175,6 +181,7 @@ class Llama:
             param_path=param_path,
             max_threads=max_threads,
             max_seq_len=max_seq_len,
+            cache_tokens=cache_tokens,
             precision=precision,
             kv_type=kv_type,
             quantize=quantize,

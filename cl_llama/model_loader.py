@@ -13,6 +13,7 @@ from cl_llama.errors import DeviceError
 from cl_llama.models.config import config_from_checkpoint
 from cl_llama.models.decoder import Decoder
 from cl_llama.models.loading import load_model
+from cl_llama.models.memory import MemoryPlan
 from cl_llama.models.weights import map_tensors
 from cl_llama.opencl.devices import DeviceInfo
 from cl_llama.opencl.runtime import Runtime
@@ -27,6 +28,7 @@ class LoadOptions:
     param_path: str | Path | None
     max_threads: int | None
     max_seq_len: int | None
+    cache_tokens: int | None
     precision: Literal["high", "fast"] | None
     kv_type: Literal["f16", "q8_0"]
     quantize: Literal["q8_0", "q4_0", "q4_k"] | None
@@ -45,7 +47,7 @@ class ModelLoader:
         self._path = path
         self._options = options
         self._tokenizer: Tokenizer | None = None
-        self._blocks: int | None = None
+        self._memory: MemoryPlan | None = None
         self._runtime: Runtime | None = None
         self._models: list[Decoder] = []
 
@@ -78,12 +80,16 @@ class ModelLoader:
             if draft_files is not None:
                 positions = options.max_seq_len or config.max_seq_len
                 draft_memory = draft_files.plan(runtime, positions, options.kv_type)
-            fixed = None if self._blocks is None else self._blocks * Decoder.block_size
+            max_seq_len, cache_tokens = options.max_seq_len, options.cache_tokens
+            if self._memory is not None:  # the cache is to be as large as it was
+                max_seq_len = self._memory.text_tokens
+                cache_tokens = self._memory.num_blocks * Decoder.block_size
             model = load_model(
                 config,
                 tensors,
                 runtime,
-                max_seq_len=fixed or options.max_seq_len,
+                max_seq_len=max_seq_len,
+                cache_tokens=cache_tokens,
                 on_progress=on_progress,
                 precision=options.precision,
                 kv_type=options.kv_type,
@@ -93,7 +99,7 @@ class ModelLoader:
                 reserved_bytes=0 if draft_memory is None else draft_memory.total_bytes,
             )
             self._models.append(model)
-            self._blocks = model.num_blocks
+            self._memory = model.memory
             draft = None
             if draft_files is not None and draft_memory is not None:
                 positions = model.num_blocks * model.block_size

@@ -90,6 +90,9 @@ class NumpyLogits:
         self._used = used
         self._states_ED = states_ED
 
+    def wait(self) -> None:
+        self._used.append("wait")
+
     def states(self) -> NDArray[np.float32]:
         assert self._states_ED is not None
         return self._states_ED

@@ -51,7 +51,9 @@ def test_texts_after_it_equal_those_before(
         path = write_small_model(tmp_path, n_layers=12)
         draft = write_small_model(tmp_path / "draft", n_layers=1)
     monkeypatch.setattr(recovery, "PAUSES", (0.0,))
-    with Llama.from_pretrained(path, device=device.index, draft=draft) as llm:
+    with Llama.from_pretrained(path, device=device.index, draft=draft, cache_tokens=600) as llm:
+        assert llm.engine.model.num_blocks == 19
+        assert llm.max_seq_len == llm.config.max_seq_len < 600
         before = llm.generate(PROMPTS, GREEDY)
         logits = llm.logits(before[0].prompt_token_ids)
         old = llm.engine.model

@@ -155,5 +155,8 @@ class _ZeroLogits:
     def numpy(self) -> NDArray[np.float32]:
         return np.zeros((self.rows, self._vocab_size), np.float32)
 
+    def wait(self) -> None:
+        pass
+
     def states(self) -> NDArray[np.float32]:
         return np.zeros((0, 0), np.float32)

@@ -139,7 +139,12 @@ def model_misuse(args: argparse.Namespace) -> str | None:
 
 
 def load_llama(
-    args: argparse.Namespace, device: int, bar: "LoadingBar", *, prefix_cache: bool = True
+    args: argparse.Namespace,
+    device: int,
+    bar: "LoadingBar",
+    *,
+    prefix_cache: bool = True,
+    cache_tokens: int | None = None,
 ) -> "Llama":
     """Load what the options name on a device, by its index; raises ClLlamaError."""
     from cl_llama.llm import Llama
@@ -156,6 +161,7 @@ def load_llama(
         quantize=args.quantize,
         max_threads=args.max_threads,
         use_mmap=not args.no_mmap,
+        cache_tokens=cache_tokens,
         prefix_cache=prefix_cache,
         draft=args.draft_model,
         speculate=args.speculative,

@@ -14,6 +14,7 @@ from cl_llama.cli.model_options import (
     load_llama,
     model_misuse,
 )
+from cl_llama.cli.option_types import at_least_one
 from cl_llama.errors import ClLlamaError, RequestError
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     from cl_llama.llm import Llama
     from cl_llama.server.settings import ServerSettings
+
+
+CACHE_TOKENS = 16384
+"""Room for a conversation of each of some clients, and what they had before."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -32,7 +37,16 @@ def add_parser(subparsers: Any) -> None:
         "a web page at /.",
     )
     parser.set_defaults(func=run)
-    add_model_options(parser.add_argument_group("model"))
+    model = parser.add_argument_group("model")
+    add_model_options(model)
+    model.add_argument(
+        "--cache-tokens",
+        type=at_least_one,
+        default=CACHE_TOKENS,
+        metavar="N",
+        help="tokens of all requests together that the cache holds, as far as they fit the device, "
+        "and at least those of one; requests beyond wait; default: %(default)s",
+    )
     add_template_option(parser.add_argument_group("chat"))
     add_device_options(parser.add_argument_group("device"))
     _add_network(parser.add_argument_group("network"))
@@ -83,6 +97,7 @@ def serve(args: argparse.Namespace, settings: "ServerSettings") -> int:
     from cl_llama.server.app import create_app
     from cl_llama.server.running import Runner, is_loopback, listen
 
+    cache_tokens = getattr(args, "cache_tokens", CACHE_TOKENS)
     device = select_device(args.opencl_device)
     sockets = listen(settings.host, settings.port)
     if not settings.api_keys and not is_loopback(settings.host):
@@ -93,7 +108,7 @@ def serve(args: argparse.Namespace, settings: "ServerSettings") -> int:
 
     def load(stopped: "Callable[[], bool]") -> "Llama":
         with _StoppableBar(stopped) as bar:
-            return load_llama(args, device.index, bar)
+            return load_llama(args, device.index, bar, cache_tokens=cache_tokens)
 
     def announce(llm: "Llama") -> None:
         host, port = sockets[0].getsockname()[:2]

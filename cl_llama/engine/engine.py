@@ -241,14 +241,15 @@ class Engine:
                     ),
                     targets_R=self._targets(chunks, batch) if scored else None,
                 )
+            prompt_tokens = sum(chunk.count for chunk in chunks if not chunk.generates)
+            waits = rows is not None or states_ED is not None
+            if not waits and self._pace.is_long(prompt_tokens):
+                logits.wait()
+                waits = True
         except Exception as error:
             self._fail_step(chunks, error)
             return
-        self._pace.note(
-            sum(chunk.count for chunk in chunks if not chunk.generates),
-            time.perf_counter() - began,
-            waited=batch.logits_rows + batch.states_rows > 0,
-        )
+        self._pace.note(prompt_tokens, time.perf_counter() - began, waited=waits)
         if self._recovery is not None:
             self._recovery.note_success()
         self._scheduler.advance(chunks)

@@ -4,9 +4,12 @@ from cl_llama.engine.scheduler import Budget
 
 TEXT_SECONDS = 0.5
 """A step that also generates is to take about so long: a reader sees two tokens a second."""
-PROMPT_SECONDS = 2.0
+PROMPT_SECONDS = 1.0
 """A step of several prompts: the shortest of them waits for its first token."""
 
+_LONG_SECONDS = 0.1
+"""Steps that take so long are waited for, though nothing is read of them: who comes meanwhile takes
+part in the next one. Shorter ones queue up, so that the device need not wait for the host."""
 _NEWEST = 0.3
 """How much a measurement counts against all earlier ones."""
 _FEWEST = 8
@@ -36,6 +39,11 @@ class Pace:
             beside_texts=int(beside / self._token_seconds),
             together=int(PROMPT_SECONDS / self._token_seconds),
         )
+
+    def is_long(self, prompt_tokens: int) -> bool:
+        """Whether a step of so many tokens of prompts takes long."""
+        seconds = self._token_seconds
+        return seconds is not None and prompt_tokens * seconds > _LONG_SECONDS
 
     def note(self, prompt_tokens: int, seconds: float, *, waited: bool) -> None:
         """A step was run. waited: for its end; else the next one's time holds what is left."""

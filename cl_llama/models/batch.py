@@ -90,6 +90,9 @@ class Logits(Protocol):
     def numpy(self) -> NDArray[np.float32]:
         """float32 [R, V], copied to the host."""
 
+    def wait(self) -> None:
+        """Until the step has run."""
+
     def states(self) -> NDArray[np.float32]:
         """float32 [E, D]: the hidden states asked for, after the last norm, on the host."""
 

@@ -234,6 +234,10 @@ class DeviceLogits:
             self._check(logits_RV.max(axis=1))
         return logits_RV
 
+    def wait(self) -> None:
+        """Until the step has run; DeviceError if it failed."""
+        self._logits_RV.runtime.finish()
+
     def states(self) -> NDArray[np.float32]:
         """float32 [E, D]: the hidden states asked for, after the last norm, on the host."""
         assert self._last_ND is not None

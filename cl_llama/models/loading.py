@@ -27,6 +27,7 @@ def plan_model(
     quantize: str | None = None,
     kv_type: ops.KVType = "f16",
     reserved_bytes: int = 0,
+    cache_tokens: int | None = None,
 ) -> MemoryPlan:
     """What `load_model` takes of the device with these arguments.
 
@@ -43,6 +44,7 @@ def plan_model(
         saved_bytes(formats, matrices),
         blocks_scratch_bytes(formats, matrices, runtime, family, precision),
         reserved_bytes,
+        cache_tokens,
     )
 
 
@@ -60,6 +62,7 @@ def load_model(
     kv_type: ops.KVType = "f16",
     guesses: int = 0,
     reserved_bytes: int = 0,
+    cache_tokens: int | None = None,
     memory: MemoryPlan | None = None,
 ) -> Decoder:
     """Plan the memory, upload the weights once or map them, allocate the cache.
@@ -71,7 +74,7 @@ def load_model(
         tensors: its weights on the host; each is read once and its pages let go, or stays where
             it is: see `use_mmap`.
         runtime: the device.
-        max_seq_len: positions that the cache holds; None is the model's own, cut to what fits.
+        max_seq_len: positions of a sequence; None is the model's own, cut to what fits.
         on_progress: called with the share of the weights that is on the device, 0 to 1.
         family: kernels to run; None is the device's own.
         precision: how exact products with weights are; None: "fast" with weights in blocks, else
@@ -82,6 +85,8 @@ def load_model(
         kv_type: what the cache holds.
         guesses: tokens that speculation runs beside a text's last one, at most.
         reserved_bytes: of the device's memory, what another model will take.
+        cache_tokens: positions that the cache holds for all sequences, if more and as far as they
+            fit.
         memory: `plan_model`'s plan, maybe of fewer blocks, instead of max_seq_len and kv_type.
 
     Raises:
@@ -103,10 +108,11 @@ def load_model(
             quantize=quantize,
             kv_type=kv_type,
             reserved_bytes=reserved_bytes,
+            cache_tokens=cache_tokens,
         )
     kv_type = memory.kv_type
     if config.rope is not None:
-        config = replace(config, rope=config.rope.for_length(memory.num_blocks * ops.BLOCK))
+        config = replace(config, rope=config.rope.for_length(memory.text_tokens))
     loaded = 0
 
     def on_bytes(count: int) -> None:

@@ -26,6 +26,13 @@ class MemoryPlan:
     cache_bytes_per_block: int
     num_blocks: int
     kv_type: ops.KVType = "f16"
+    text_blocks: int | None = None
+    """Blocks that one sequence takes at most; None: all."""
+
+    @property
+    def text_tokens(self) -> int:
+        """Positions of a sequence, at most."""
+        return min(self.text_blocks or self.num_blocks, self.num_blocks) * ops.BLOCK
 
     @property
     def cache_bytes(self) -> int:
@@ -46,10 +53,12 @@ def plan_memory(
     saved_bytes: int = 0,
     blocks_scratch_bytes: int = 0,
     reserved_bytes: int = 0,
+    cache_tokens: int | None = None,
 ) -> MemoryPlan:
     """How much of the device a model takes with a cache for one sequence of `max_seq_len`.
 
-    None is the model's own length, shortened to what fits. kv_type: what the cache holds.
+    None is the model's own length, shortened to what fits. cache_tokens: positions that all
+    sequences share, if that is more; shortened to what fits, too. kv_type: what the cache holds.
     saved_bytes: what the matrices take less than in f16. blocks_scratch_bytes: what products with
     those in blocks take of scratch space beside it. reserved_bytes: what another model will take.
 
@@ -87,7 +96,9 @@ def plan_memory(
             "missing; "
             f"{advice}"
         )
-    return MemoryPlan(weights, scratch, block_bytes, min(wanted, fitting), kv_type)
+    text_blocks = min(wanted, fitting)
+    blocks = min(max(wanted, -(-(cache_tokens or 0) // ops.BLOCK)), fitting)
+    return MemoryPlan(weights, scratch, block_bytes, blocks, kv_type, text_blocks)
 
 
 def weight_bytes(config: ModelConfig) -> int:

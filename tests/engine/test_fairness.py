@@ -114,6 +114,22 @@ def test_the_pace_counts_steps_that_nobody_waited_for():
     assert pace.budget.together == pytest.approx(PROMPT_SECONDS / 0.01, abs=2)
 
 
+def test_long_steps_are_waited_for():
+    """Else several would be queued, before which nobody who comes takes part."""
+    model = PagedModel(num_blocks=128)
+    pace = Pace()
+    engine = Engine(model, 400, prefill_chunk=32, pace=pace)
+    greedy = SamplingParams(max_new_tokens=1, temperature=0.0)
+    for token_seconds, waits in ((0.0001, 0), (0.01, 3)):
+        for _ in range(30):
+            pace.note(100, 100 * token_seconds, waited=True)
+        model.used.clear()
+        prompt = [int(1000 * token_seconds)] * 128
+        assert engine.submit(prompt, greedy).result().token_ids == expected_greedy(prompt, 1)
+        assert model.used.count("wait") == waits
+    engine.close()
+
+
 def test_texts_go_on_beside_long_prompts():
     class Slow(Pace):
         budget = Budget(beside_texts=8, together=32)

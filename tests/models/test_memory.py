@@ -109,6 +109,15 @@ def test_whole_context_fits() -> None:
     assert plan_memory(CONFIG, gpu(8 << 30), 4096).num_blocks == 128
 
 
+def test_a_cache_for_several_texts():
+    shared = plan_memory(CONFIG, gpu(8 << 30), 64, cache_tokens=1000)
+    assert (shared.num_blocks, shared.text_tokens) == (32, 64)
+    assert plan_memory(CONFIG, gpu(8 << 30), 4096, cache_tokens=1000).num_blocks == 128
+    little = plan_memory(CONFIG, gpu_with_blocks(10), 64, cache_tokens=1000)
+    assert (little.num_blocks, little.text_tokens) == (10, 64)
+    assert plan_memory(CONFIG, gpu_with_blocks(10), None, cache_tokens=9000).text_tokens == 320
+
+
 def test_a_cache_in_q8_0_holds_more() -> None:
     """Bytes and a scale of two for every 32, in the place of halves."""
     plan = plan_memory(CONFIG, gpu_with_blocks(17), None, "q8_0")
