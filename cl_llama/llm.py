@@ -365,14 +365,18 @@ class Llama:
         params: SamplingParams | None = None,
         *,
         logit_mask: LogitMask | None = None,
+        has_begun: bool = False,
     ) -> TextStream:
-        """Answer a conversation that is written as a prompt already, as `chat_prompt` does it."""
+        """Answer a conversation that is written as a prompt already, as `chat_prompt` does it.
+
+        has_begun: the answer's beginning stands at the prompt's end already.
+        """
         ids = self._encode(prompt)
         params = params or SamplingParams()
         if params.stop_token_ids is None:
             ends = {*self._engine.end_ids, *self.tokenizer.eos_ids}
             params = replace(params, stop_token_ids=tuple(sorted(ends)))
-        return self._stream(ids, params, logit_mask, at_start=True)
+        return self._stream(ids, params, logit_mask, at_start=not has_begun)
 
     def chat_prompt(self, messages: "Sequence[Message]", **template_values: Any) -> str:
         """A conversation as one text, in the model's template; see `ChatTemplate.render`.

@@ -50,6 +50,11 @@ class ChatRequest(SamplingFields, FormatFields):
     chat_template_kwargs: dict[str, Any] | None = Field(
         default=None, description="Extension: variables of the model's template."
     )
+    continue_final_message: bool | None = Field(
+        default=None,
+        description="Extension: the last message, the assistant's, is the answer's beginning; the "
+        "answer is what follows it.",
+    )
     modalities: list[str] | None = Field(default=None, description='["text"] or none.')
     audio: Any = Field(default=None, description="Not supported.")
     functions: Any = Field(default=None, description="Not supported: use tools.")
@@ -65,6 +70,12 @@ class ChatRequest(SamplingFields, FormatFields):
             raise ApiError(
                 'modalities: expected ["text"]; no others are written', param="modalities"
             )
+        if self.continue_final_message and not self._is_begun_answer(self.messages[-1]):
+            raise ApiError(
+                "continue_final_message: the last message must be the assistant's, with text and "
+                "without tool_calls",
+                param="continue_final_message",
+            )
         if self.top_logprobs is not None and not self.logprobs:
             raise ApiError("top_logprobs needs logprobs to be true", param="top_logprobs")
         if taken := _TEMPLATE_VALUES & (self.chat_template_kwargs or {}).keys():
@@ -74,6 +85,10 @@ class ChatRequest(SamplingFields, FormatFields):
             )
         check_stream_options(self.stream, self.stream_options)
         return self
+
+    @staticmethod
+    def _is_begun_answer(message: ChatMessage) -> bool:
+        return message.role == "assistant" and bool(message.content) and not message.tool_calls
 
     @property
     def max_new_tokens(self) -> int | None:

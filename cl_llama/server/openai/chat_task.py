@@ -30,18 +30,23 @@ class ChatTask:
                 param="response_format",
             )
         told = [] if request.tool_choice == "none" else tools
-        messages, values = prompt_values(
-            llm, [message.as_template_value() for message in request.messages], told
-        )
+        said = [message.as_template_value() for message in request.messages]
+        begun = said.pop()["content"] if request.continue_final_message else ""
+        messages, values = prompt_values(llm, said, told)
         values |= request.chat_template_kwargs or {}
-        self._prompt_ids = llm.prompt_ids(llm.chat_prompt(messages, **values))
+        self._prompt_ids = llm.prompt_ids(llm.chat_prompt(messages, **values) + begun)
 
     def begin(self, index: int) -> TextStream:
         """Begin the answer number `index`; blocks. Raises as `Llama.stream_answer` does."""
         tools = self._tools
         mask = self._request.logit_mask(self._llm) if tools is None else tools.mask(self._llm)
         params = params_of_choice(self._params, index)
-        return self._llm.stream_answer(self._prompt_ids, params, logit_mask=mask)
+        return self._llm.stream_answer(
+            self._prompt_ids,
+            params,
+            logit_mask=mask,
+            has_begun=self._request.continue_final_message is True,
+        )
 
     def reader(self) -> ChatReader:
         """A reader for one answer."""

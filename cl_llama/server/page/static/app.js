@@ -80,7 +80,7 @@ export class App {
 
   send(text) {
     const { conversation } = this;
-    if (!this.#able()) return false;
+    if (this.generation) return false;
     let parent = path(conversation).at(-1)?.id ?? ROOT;
     if (text.trim()) {
       const before = path(conversation).at(-1)?.text ?? "";
@@ -98,7 +98,7 @@ export class App {
 
   /** Another answer in the place of one; one that never began is simply tried again. */
   again(message) {
-    if (!this.#able()) return;
+    if (this.generation) return;
     const { conversation } = this;
     const begun = message.text !== "";
     this.#write(begun ? addMessage(conversation, message.parent, "assistant", "") : message);
@@ -106,7 +106,7 @@ export class App {
 
   /** Another question in the place of one, with an answer of its own. */
   edit(message, text) {
-    if (!this.#able()) return;
+    if (this.generation) return;
     const { conversation } = this;
     const question = addMessage(conversation, message.parent, "user", text.trim());
     this.#write(addMessage(conversation, question.id, "assistant", ""));
@@ -200,17 +200,9 @@ export class App {
     return this.conversation?.mode ?? "chat";
   }
 
-  /** Whether an answer can be asked for now; if not, the person is told why. */
-  #able() {
-    if (this.generation) return false;
-    if (this.server.model) return true;
-    toast("The server has not answered yet.");
-    return false;
-  }
-
   async #write(answer) {
     const { conversation } = this;
-    const generation = new Generation(conversation, answer, this.server.model);
+    const generation = new Generation(conversation, answer, this.server);
     this.generations.set(conversation.id, generation);
     let drawn = false;
     generation.events.addEventListener("update", () => {
@@ -229,7 +221,6 @@ export class App {
     this.generations.delete(conversation.id);
     if (!conversation.title) conversation.title = titleOf(answer.text);
     this.#kept(conversation);
-    this.library.flush();
     this.#ended(conversation, answer);
   }
 

@@ -17,10 +17,11 @@ export class Generation {
   retryAt = null;
   #stopping = new AbortController();
 
-  constructor(conversation, answer, model) {
+  /** server: a ServerWatch, which may not know the model yet: the server has one all the same. */
+  constructor(conversation, answer, server) {
     this.conversation = conversation;
     this.answer = answer;
-    this.model = model;
+    this.server = server;
   }
 
   /** Ends it; what has come stays. */
@@ -52,7 +53,7 @@ export class Generation {
   async #begin() {
     const { signal } = this.#stopping;
     for (let tries = 1; ; tries += 1) {
-      const { path, body } = requestFor(this.conversation, this.answer, this.model.id);
+      const { path, body } = requestFor(this.conversation, this.answer, this.server.model?.id);
       this.started = performance.now();
       try {
         return await request(path, { body, signal });
@@ -109,7 +110,7 @@ export class Generation {
       tokens: usage.completion_tokens,
       cachedTokens: usage.prompt_tokens_details?.cached_tokens ?? 0,
       contextTokens: usage.prompt_tokens + usage.completion_tokens,
-      maxTokens: this.model.meta.max_seq_len,
+      maxTokens: this.server.model?.meta.max_seq_len,
     };
     const speed = timings.generated_tokens_per_second;
     if (speed) found.tokensPerSecond = speed;

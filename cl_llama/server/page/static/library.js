@@ -42,10 +42,11 @@ export class Library extends EventTarget {
     });
   }
 
-  /** Keeps a conversation and tells that the list has changed. */
+  /** Keeps a conversation at once and tells that the list has changed. */
   save(conversation) {
     this.conversations.set(conversation.id, conversation);
-    this.touch(conversation);
+    this.dirty.add(conversation);
+    this.flush();
     this.dispatchEvent(new Event("change"));
   }
 

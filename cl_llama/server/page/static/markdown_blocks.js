@@ -178,10 +178,11 @@ function isLazy(lines, at) {
 
 /** Whether a blank line parts an item's own blocks; one within its lists or code does not. */
 function hasGap(lines) {
-  const gap = lines.findIndex((line, at) => at > 0 && !line.trim());
-  if (gap < 0) return false;
-  const blocks = blocksOf(lines);
-  return blocks.filter(({ type }) => type === "paragraph").length > 1;
+  let fenced = false;
+  return lines.some((line, at) => {
+    if (FENCE.test(line)) fenced = !fenced;
+    return !fenced && at > 1 && !lines[at - 1].trim() && /^ {0,3}\S/.test(line) && !ITEM.test(line);
+  });
 }
 
 function kindOf(mark) {

@@ -5,6 +5,8 @@ import { h } from "./dom.js";
 import { inlineNodes } from "./markdown_inline.js";
 import { blocksOf } from "./markdown_blocks.js";
 
+const DEEPEST = 40;
+
 export class MarkdownView {
   constructor(element) {
     this.element = element;
@@ -52,13 +54,15 @@ function sourcesOf(text, from) {
   });
 }
 
-function blocks(text, open) {
+/** What is inside a block `depth` levels down; no text makes sense deeper than the deepest. */
+function blocks(text, open, depth) {
+  if (depth === DEEPEST) return [h("p", {}, text)];
   const found = blocksOf(text.split("\n"));
-  return found.map((block, index) => blockNode(block, open && index === found.length - 1));
+  return found.map((block, index) => blockNode(block, open && index === found.length - 1, depth));
 }
 
-function blockNode(block, open) {
-  return DRAW[block.type](block, open);
+function blockNode(block, open, depth = 0) {
+  return DRAW[block.type](block, open, depth);
 }
 
 const DRAW = {
@@ -67,7 +71,7 @@ const DRAW = {
   heading: ({ level, text }, open) =>
     h(`h${Math.min(level + 2, 6)}`, { className: `level-${level}` }, ...inlineNodes(text, open)),
   rule: () => h("hr"),
-  quote: ({ text }, open) => h("blockquote", {}, ...blocks(text, open)),
+  quote: ({ text }, open, depth) => h("blockquote", {}, ...blocks(text, open, depth + 1)),
   code: codeNode,
   list: listNode,
   table: tableNode,
@@ -100,7 +104,7 @@ function updatedCode(node, { type, language, text }) {
   return node;
 }
 
-function listNode({ ordered, start, loose, items }, open) {
+function listNode({ ordered, start, loose, items }, open, depth) {
   const list = h(ordered ? "ol" : "ul");
   if (ordered && start !== 1) list.start = start;
   items.forEach((text, index) => {
@@ -113,7 +117,7 @@ function listNode({ ordered, start, loose, items }, open) {
       item.className = "task";
       item.append(h("input", { type: "checkbox", checked, disabled: true, "aria-label": "Task" }));
     }
-    for (const node of blocks(inside, last)) {
+    for (const node of blocks(inside, last, depth + 1)) {
       if (!loose && node.localName === "p") item.append(...node.childNodes);
       else item.append(node);
     }
