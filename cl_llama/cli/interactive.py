@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cl_llama.cli.chat.input import Reader, open_reader
-from cl_llama.cli.chat.screen import show_answer
+from cl_llama.cli.chat.screen import Impatience, show_answer
 from cl_llama.cli.chat.statistics import describe, status_line
 from cl_llama.cli.interactive_options import POSTFIX, PREFIX, STOPS, SYSTEM_PROMPT
 from cl_llama.cli.loading_bar import LoadingBar
@@ -142,6 +142,13 @@ def _talk(transcript: Transcript, reader: Reader, args: argparse.Namespace) -> N
             if not reader.interactive:
                 raise
             _note(f"error: {' '.join(str(error).split())}")
+            continue
+        except Impatience:
+            raise
+        except KeyboardInterrupt:
+            if not reader.interactive:
+                raise
+            _note("(stopped)")
             continue
         if params.seed is not None:
             params = replace(params, seed=(params.seed + 1) % 2**63)

@@ -104,9 +104,6 @@ PARAMS = [
     SamplingParams(max_new_tokens=23, temperature=0.0, frequency_penalty=0.7, logprobs=2),
     SamplingParams(max_new_tokens=23, seed=6, logprobs=1),
     SamplingParams(max_new_tokens=23, temperature=0.0, stop_token_ids=(3, 9, 17)),
-    SamplingParams(max_new_tokens=23, seed=7, mirostat=2, mirostat_tau=2.0),
-    SamplingParams(max_new_tokens=23, seed=8, xtc_probability=0.5, xtc_threshold=0.02),
-    SamplingParams(max_new_tokens=23, seed=9, dry_multiplier=2.0, dry_allowed_length=1),
 ]
 
 

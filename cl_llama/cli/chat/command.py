@@ -4,8 +4,10 @@ import argparse
 import functools
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cl_llama.cli.grammar_options import add_grammar_options, read_grammar
 from cl_llama.cli.model_options import (
     add_device_options,
     add_model_options,
@@ -32,7 +34,10 @@ message or a command, and only the answers go to standard output."""
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the program's parser."""
     parser = subparsers.add_parser(
-        "chat", help="talk with a model in the terminal", description=_DESCRIPTION
+        "chat",
+        usage="cl-llama chat [options]",
+        help="talk with a model in the terminal",
+        description=_DESCRIPTION,
     )
     add_model_options(parser.add_argument_group("model"))
     chat = parser.add_argument_group("chat")
@@ -53,6 +58,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "chats, too",
     )
     add_sampling_options(parser.add_argument_group("sampling"))
+    add_grammar_options(parser.add_argument_group("form of an answer"))
     add_end_options(parser.add_argument_group("end of an answer"))
     add_device_options(parser.add_argument_group("device"))
     parser.add_argument_group("output").add_argument(
@@ -71,15 +77,20 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
     from cl_llama.cli.chat.commands import COMMANDS
     from cl_llama.cli.chat.input import open_reader
+    from cl_llama.cli.chat.session_file import read_session
     from cl_llama.cli.loading_bar import LoadingBar
     from cl_llama.opencl.devices import select_device
 
+    if args.load is not None:
+        read_session(Path(args.load).expanduser())  # what is wrong with it shows before the wait
+    form = read_grammar(args)
     reader = open_reader(COMMANDS, history=None if args.no_history else "chat-history")
     device = select_device(args.opencl_device)
     with LoadingBar(sys.stderr, hidden=args.quiet) as bar:
         llm = load_llama(args, device.index, bar)
     with llm:
         session = _begin(llm, parser, args, reader.interactive)
+        session.grammar = None if form is None else form(llm.grammars)
         if reader.interactive and not args.quiet:
             session.note(
                 f"{session.model} on {device.label}, context of {llm.max_seq_len} tokens\n"
@@ -129,6 +140,7 @@ def _params(args: argparse.Namespace) -> SamplingParams:
 def _talk(session: "ChatSession", reader: "Reader") -> None:
     """Answer what is typed, until it ends."""
     from cl_llama.cli.chat.commands import run_command
+    from cl_llama.cli.chat.screen import Impatience
     from cl_llama.errors import ClLlamaError
 
     while not session.over:
@@ -145,3 +157,9 @@ def _talk(session: "ChatSession", reader: "Reader") -> None:
             if not reader.interactive:
                 raise
             session.complain(error)
+        except Impatience:
+            raise
+        except KeyboardInterrupt:
+            if not reader.interactive:
+                raise
+            session.note("(stopped)")

@@ -11,7 +11,11 @@ from cl_llama.cli.loading_bar import LoadingBar
 from cl_llama.text_stream import StreamPiece
 
 _PATIENCE = 3
-"""Ctrl-C so many times ends the program, should stopping the answer not help."""
+
+
+class Impatience(KeyboardInterrupt):
+    """Ctrl-C several times, because stopping the answer did not help: the program ends."""
+
 
 _CONTROLS: dict[int, str | None] = dict.fromkeys((*range(32), *range(127, 160)), "\ufffd")
 _CONTROLS |= {ord("\n"): "\n", ord("\t"): "\t", ord("\r"): None}
@@ -71,7 +75,7 @@ def _stopped_by_ctrl_c(stop: Callable[[], None]) -> Iterator[None]:
         nonlocal pressed
         pressed += 1
         if pressed == _PATIENCE:
-            raise KeyboardInterrupt
+            raise Impatience
         # Another thread takes the locks: this one may hold some where it was interrupted.
         threading.Thread(target=stop, daemon=True).start()
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cl_llama.chat import Message
     from cl_llama.conversation import Answer
     from cl_llama.engine.request import RequestStats
+    from cl_llama.engine.sampling import LogitMask
+    from cl_llama.grammar import Grammar
     from cl_llama.llm import Llama
 
 _SNAPSHOTS = 50
@@ -50,6 +52,8 @@ class ChatSession:
         """The settings that the chat began with."""
         self.params = params
         self.conversation = llm.conversation(system)
+        self.grammar: Grammar | None = None
+        """That every answer follows."""
         self.file: Path | None = None
         """The file that the conversation was last saved to, or loaded from."""
         self.stats: RequestStats | None = None
@@ -73,12 +77,12 @@ class ChatSession:
     def say(self, text: str) -> None:
         """Have a message answered, and show the answer."""
         params = self._next_params()
-        self._show(self.conversation.say(text, params))
+        self._show(self.conversation.say(text, params, logit_mask=self._mask()))
 
     def retry(self) -> None:
         """Have the last message answered anew."""
         params = self._next_params()
-        self._show(self.conversation.retry(params))
+        self._show(self.conversation.retry(params, logit_mask=self._mask()))
 
     def snapshot(self) -> None:
         """Remember the conversation; it is about to change."""
@@ -134,9 +138,13 @@ class ChatSession:
         self.tell(f"error: {line}")
         if isinstance(error, ContextFullError):
             self.note(
-                "Nothing is lost: /save FILE keeps the conversation, /undo takes the last "
-                "exchange back, /clear begins anew; --max-seq-len at the start makes more room."
+                "Nothing is lost: the arrow up brings your message back, /save FILE keeps the "
+                "conversation, /undo takes the last exchange back, /clear begins anew; "
+                "--max-seq-len at the start makes more room, if the model allows it."
             )
+
+    def _mask(self) -> "LogitMask | None":
+        return None if self.grammar is None else self.grammar.mask()
 
     def _next_params(self) -> SamplingParams:
         """The settings with a seed: a drawn one, or the given one and those after it."""

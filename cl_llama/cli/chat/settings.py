@@ -6,7 +6,7 @@ from typing import Any
 
 from cl_llama.engine.params import SamplingParams
 
-_OTHERS = {"logit_bias", "stop_token_ids", "logprobs"}
+_OTHERS = {"logit_bias", "stop_token_ids", "logprobs", "logits"}
 
 SETTINGS = tuple(field.name for field in fields(SamplingParams) if field.name not in _OTHERS)
 """Fields of SamplingParams."""

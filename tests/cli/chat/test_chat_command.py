@@ -86,3 +86,12 @@ def test_what_does_not_go_together(chat, cl_llama, long_model, device_infos, mon
     base = cl_llama("chat", "--model-path", long_model, *device)
     assert (base.status, base.out) == (1, "")
     assert "brings no chat template" in base.err
+
+
+def test_every_answer_follows_the_grammar(chat, tmp_path):
+    pytest.importorskip("llguidance")
+    grammar = tmp_path / "yes.lark"
+    grammar.write_text('start: "yes" | "no"')
+    done = chat("Is it?\nAnd now?\n", "--grammar", grammar)
+    assert done.status == 0
+    assert [line in ("yes", "no") for line in done.out.splitlines()] == [True, True]

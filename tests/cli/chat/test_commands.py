@@ -174,7 +174,7 @@ def test_a_full_context_loses_nothing(capsys):
         session.complain(raised.value)
         shown = capsys.readouterr().err
         assert "context of 20 has no room" in shown
-        assert "Nothing is lost: /save" in shown
+        assert "/save FILE keeps the conversation" in shown
         assert session.conversation.messages == before
 
 
