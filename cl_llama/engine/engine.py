@@ -288,8 +288,9 @@ class Engine:
         left = [job.limit - len(job.sampler.generated) for job in jobs]
         chunks = self._speculator.extend(self._scheduler, chunks, left)
         for job, chunk in zip(jobs, chunks, strict=True):
-            self._totals.draft_tokens += len(chunk.guess)
-            job.request.count_guesses(len(chunk.guess))
+            if chunk.guess:
+                self._totals.draft_tokens += len(chunk.guess)
+                job.request.count_guesses(len(chunk.guess))
         return chunks
 
     def _generate(self, job: Job, chunk: Chunk, rows: StepLogits, row: int) -> None:

@@ -104,10 +104,13 @@ PARAMS = [
     SamplingParams(max_new_tokens=23, temperature=0.0, frequency_penalty=0.7, logprobs=2),
     SamplingParams(max_new_tokens=23, seed=6, logprobs=1),
     SamplingParams(max_new_tokens=23, temperature=0.0, stop_token_ids=(3, 9, 17)),
+    SamplingParams(max_new_tokens=23, seed=7, mirostat=2, mirostat_tau=2.0),
+    SamplingParams(max_new_tokens=23, seed=8, dry_multiplier=0.8, xtc_probability=0.5),
+    SamplingParams(max_new_tokens=23, seed=9, top_n_sigma=1.0, dynatemp_range=0.3, typical_p=0.9),
 ]
 
 
-def submits(count: int = 12) -> list[Callable[[Engine], Request]]:
+def submits(count: int = 18) -> list[Callable[[Engine], Request]]:
     """Requests of all kinds, each of its own prompt."""
 
     def submit(engine: Engine, i: int) -> Request:

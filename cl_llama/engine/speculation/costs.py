@@ -14,8 +14,9 @@ class StepCosts:
 
     def of(self, tokens: int) -> float:
         """The cost of a step of so many tokens."""
-        after = next((i for i, (count, _) in enumerate(self.points) if count >= tokens), -1)
-        index = after if after > 0 else (1 if after == 0 else len(self.points) - 1)
+        index = 1
+        while index < len(self.points) - 1 and self.points[index][0] < tokens:
+            index += 1
         (low, low_cost), (high, high_cost) = self.points[index - 1], self.points[index]
         return low_cost + (tokens - low) * (high_cost - low_cost) / (high - low)
 
@@ -56,6 +57,8 @@ def allot(
         guess_cost: of guessing a token, in steps of one token.
     """
     best = [0] * len(rates)
+    if not any(most):
+        return best
     taken = list(best)
     rounds: list[int] = []  # sequences that guess a first, second... token
     drafting, gain = 0.0, float(slices)

@@ -83,5 +83,5 @@ def continuation(ids: NDArray[np.int32], length: int) -> list[int]:
         return []
     start = int(ends[-1]) + 1
     period = last + 1 - start
-    source = ids[start:].tolist()
+    source = ids[start : start + length].tolist()
     return [source[i % period] for i in range(length)]
