@@ -12,6 +12,7 @@ from cl_llama.cli.model_options import (
 )
 from cl_llama.cli.option_types import valid_text
 from cl_llama.cli.sampling_options import add_end_options, add_sampling_options
+from cl_llama.cli.server_options import add_rllama_options, rllama_misuse
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,13 +41,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_grammar_options(parser.add_argument_group("form of the text"))
     add_end_options(parser.add_argument_group("end of the text"))
     add_device_options(parser.add_argument_group("device"))
+    add_rllama_options(parser.add_argument_group("server"))
     _add_output(parser.add_argument_group("output"))
 
 
 def misuse(args: argparse.Namespace) -> str | None:
     """What is wrong about options that are right on their own; None: nothing."""
-    problem = model_misuse(args) or interactive_misuse(args)
-    if problem is not None:
+    problem = model_misuse(args) or interactive_misuse(args) or rllama_misuse(args)
+    if problem is not None or args.inference_server:
         return problem
     if not args.chat:
         for option in ("system_prompt", "chat_template"):

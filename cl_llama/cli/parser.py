@@ -110,6 +110,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         problem = misuse(args)
         if problem is not None:
             parser.error(problem)
+        if args.inference_server:
+            args.func = serve.run_inference_server
     return args
 
 

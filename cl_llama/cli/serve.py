@@ -2,8 +2,8 @@
 
 import argparse
 import importlib.util
+import logging
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_llama.cli.loading_bar import LoadingBar
@@ -15,6 +15,13 @@ from cl_llama.cli.model_options import (
     model_misuse,
 )
 from cl_llama.cli.option_types import at_least_one
+from cl_llama.cli.server_options import (
+    add_limit_options,
+    add_naming_options,
+    add_network_options,
+    rllama_settings,
+    server_settings,
+)
 from cl_llama.errors import ClLlamaError, RequestError
 
 if TYPE_CHECKING:
@@ -33,8 +40,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "serve",
         help="answer over HTTP: OpenAI's API, RLLaMA's API, a web page",
-        description="Answer over HTTP until a signal: OpenAI's API below /v1, RLLaMA's API, and "
-        "a web page at /.",
+        description="Answer over HTTP: OpenAI's API below /v1, RLLaMA's at /rllama/v1/inference, "
+        "a web page to chat at /, their description at /docs, /health and /metrics. SIGTERM or "
+        "Ctrl-C end it when the running answers are there, a second one at once.",
     )
     parser.set_defaults(func=run)
     model = parser.add_argument_group("model")
@@ -48,35 +56,10 @@ def add_parser(subparsers: Any) -> None:
         "and at least those of one; requests beyond wait; default: %(default)s",
     )
     add_template_option(parser.add_argument_group("chat"))
+    add_network_options(parser.add_argument_group("network"))
+    add_limit_options(parser.add_argument_group("limits"))
+    add_naming_options(parser.add_argument_group("names and logs"))
     add_device_options(parser.add_argument_group("device"))
-    _add_network(parser.add_argument_group("network"))
-
-
-def _add_network(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument(
-        "--host",
-        default="127.0.0.1",
-        metavar="HOST",
-        help="the address to listen on; default: %(default)s, which only this machine reaches",
-    )
-    group.add_argument(
-        "--port",
-        type=port_number,
-        default=8080,
-        metavar="N",
-        help="the port; 0: any free one; default: %(default)s",
-    )
-
-
-def port_number(text: str) -> int:
-    """The type of an option that is a TCP port."""
-    try:
-        port = int(text)
-    except ValueError:
-        port = -1
-    if not 0 <= port < 65536:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 65535, got {text!r}")
-    return port
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,36 +67,46 @@ def run(args: argparse.Namespace) -> int:
     problem = model_misuse(args)
     if problem is not None:
         raise RequestError(problem)
-    from cl_llama.server.settings import ServerSettings
-
-    settings = ServerSettings(host=args.host, port=args.port, model_name=model_name(args))
-    return serve(args, settings)
+    return _serve(args, server_settings(args), cache_tokens=args.cache_tokens)
 
 
-def serve(args: argparse.Namespace, settings: "ServerSettings") -> int:
-    """Serve the model that the options name."""
-    check_extra()
+def run_inference_server(args: argparse.Namespace) -> int:
+    """Serve as RLLaMA's options say, and return the exit status; raises ClLlamaError."""
+    reuse = args.inference_server_prompt_cache_size != 0
+    return _serve(args, rllama_settings(args), prefix_cache=reuse, quiet=args.quiet)
+
+
+def _serve(
+    args: argparse.Namespace,
+    settings: "ServerSettings",
+    *,
+    cache_tokens: int = CACHE_TOKENS,
+    prefix_cache: bool = True,
+    quiet: bool = False,
+) -> int:
+    _check_extra()
     from cl_llama.opencl.devices import select_device
     from cl_llama.server.app import create_app
-    from cl_llama.server.running import Runner, is_loopback, listen
+    from cl_llama.server.running import Runner, is_loopback, listen, url_of
 
-    cache_tokens = getattr(args, "cache_tokens", CACHE_TOKENS)
     device = select_device(args.opencl_device)
     sockets = listen(settings.host, settings.port)
+    _log_to_stderr()
     if not settings.api_keys and not is_loopback(settings.host):
-        tell(
-            f"warning: everybody who reaches {settings.host} can use this server; set an "
-            "--api-key, or listen on 127.0.0.1"
+        _tell(
+            f"WARNING: everybody who reaches {settings.host} can use this server, it asks for no "
+            "key: give it an --api-key, or let it listen on 127.0.0.1"
         )
 
     def load(stopped: "Callable[[], bool]") -> "Llama":
-        with _StoppableBar(stopped) as bar:
-            return load_llama(args, device.index, bar, cache_tokens=cache_tokens)
+        with _StoppableBar(stopped, hidden=quiet) as bar:
+            return load_llama(
+                args, device.index, bar, prefix_cache=prefix_cache, cache_tokens=cache_tokens
+            )
 
     def announce(llm: "Llama") -> None:
-        host, port = sockets[0].getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        tell(
+        url = url_of(sockets[0])
+        _tell(
             f"{settings.model_name} on {llm.device_label}: page {url}/, OpenAI's API {url}/v1, "
             f"RLLaMA's API {url}{settings.rllama.path}"
         )
@@ -121,7 +114,7 @@ def serve(args: argparse.Namespace, settings: "ServerSettings") -> int:
     return Runner(create_app(None, settings), load).run(sockets, announce)
 
 
-def check_extra() -> None:
+def _check_extra() -> None:
     """Raise ClLlamaError if packages are missing that the server takes."""
     wanted = ("fastapi", "uvicorn", "pydantic", "prometheus_client")
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
@@ -131,26 +124,24 @@ def check_extra() -> None:
         )
 
 
-def model_name(args: argparse.Namespace) -> str:
-    """What clients call the model unless told otherwise: its file's or folder's name."""
-    if args.model_path is None:
-        return "cl-llama-stories"
-    path = Path(args.model_path)
-    if not path.exists():
-        return str(args.model_path)
-    return path.resolve().name.removesuffix(".gguf")
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    for name, level in (("cl_llama.server", logging.INFO), ("uvicorn.error", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)
 
 
-def tell(message: str) -> None:
-    """A line on standard error."""
+def _tell(message: str) -> None:
     print(f"cl-llama: {message}", file=sys.stderr, flush=True)
 
 
 class _StoppableBar(LoadingBar):
     """Ends the loading when the server was told to stop meanwhile."""
 
-    def __init__(self, stopped: "Callable[[], bool]") -> None:
-        super().__init__(sys.stderr)
+    def __init__(self, stopped: "Callable[[], bool]", *, hidden: bool) -> None:
+        super().__init__(sys.stderr, hidden=hidden)
         self._stopped = stopped
 
     def loaded(self, share: float) -> None:

@@ -162,11 +162,13 @@ class ExchangeMiddleware:
             return
         exchange = Exchange(scope, self._timeout)
         watch: asyncio.Task[None] | None = None
+        is_answered = False
 
         async def watch_client() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            exchange.leave()
+            if not is_answered:  # else it is the server that says that there is no more
+                exchange.leave()
 
         async def watched_receive() -> Message:
             nonlocal watch
@@ -181,8 +183,11 @@ class ExchangeMiddleware:
             return message
 
         async def noted_send(message: Message) -> None:
+            nonlocal is_answered
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
+            elif not message.get("more_body", False):
+                is_answered = True
             await send(message)
 
         token = _current.set(exchange)

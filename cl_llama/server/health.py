@@ -14,7 +14,7 @@ def router() -> APIRouter:
 
     @routes.get("/health", summary="Whether the server takes requests", tags=["server"])
     async def health(request: Request) -> JSONResponse:
-        """200 and "ok", or 503 and "loading", "rebuilding" or "draining"."""
+        """200 and "ok", or 503 and "loading", "rebuilding", "draining" or "failed"."""
         service: Service = request.app.state.service
         content: dict[str, Any] = {"status": service.state}
         if service.state == "ok":

@@ -5,6 +5,7 @@ The first signal lets running texts end within the grace period, the second ends
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from cl_llama.server.connection import connection_type
 from cl_llama.server.errors import ListenError
 from cl_llama.server.service import Service
 from cl_llama.server.settings import ServerSettings
+
+_log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 KEEP_ALIVE = 30
@@ -49,6 +52,13 @@ def listen(host: str, port: int) -> list[socket.socket]:
             f"serve: cannot listen on {where}: {reason.lower()}; choose another --host or --port"
         ) from error
     return sockets
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where a browser on this machine finds it."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def server_config(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
@@ -164,6 +174,12 @@ class Runner:
         """Take no more connections; end what runs within the grace period."""
         self._service.drain()
         self._server.should_exit = True
+        if self._service.line.inside:
+            _log.info(
+                "stopping: %d requests are being answered, for %g s at most",
+                self._service.line.inside + self._service.line.waiting,
+                self._settings.grace_seconds,
+            )
         asyncio.get_running_loop().call_later(
             self._settings.grace_seconds, self._service.cancel_all
         )

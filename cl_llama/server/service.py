@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from cl_llama.engine.status import EngineState
 from cl_llama.llm import Llama
 from cl_llama.server.answer import AnswerStream
 from cl_llama.server.errors import NotReadyError
@@ -15,7 +16,9 @@ from cl_llama.server.settings import ServerSettings
 from cl_llama.text_stream import TextStream
 
 T = TypeVar("T")
-State: TypeAlias = Literal["ok", "loading", "rebuilding", "draining"]
+State: TypeAlias = Literal["ok", "loading", "rebuilding", "draining", "failed"]
+
+_STATES: dict[EngineState, State] = {"ready": "ok", "rebuilding": "rebuilding", "closed": "failed"}
 
 
 class Service:
@@ -43,7 +46,7 @@ class Service:
             return "draining"
         if self._llm is None:
             return "loading"
-        return "rebuilding" if self._llm.engine.status().state == "rebuilding" else "ok"
+        return _STATES[self._llm.engine.status().state]
 
     @property
     def has_model(self) -> bool:

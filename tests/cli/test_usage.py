@@ -38,7 +38,7 @@ from cl_llama.cli.parser import COMMANDS, make_parser
         ("--speculative lookup --draft-model a", "--draft-model: not with --speculative lookup"),
         ("--temprature 1", "there is no option --temprature; did you mean --temperature?"),
         ("--temp 1", "there is no option --temp"),
-        ("--inference-server", "there is no option --inference-server"),
+        ("--percentage-to-gpu 1", "there is no option --percentage-to-gpu"),
         (
             "device",
             f"there is no command 'device' (there is {', '.join(COMMANDS)}); did you mean devices?",

@@ -112,19 +112,26 @@ def test_requests_run_in_one_batch_and_get_what_they_get_alone(start):
 
 
 def test_a_seeded_text_does_not_depend_on_the_batch(start):
-    prompts = [[i, 5, i] for i in range(10)]
+    prompts = [[i, 5, i] for i in range(18)]
     params = [
         SamplingParams(max_new_tokens=15, seed=3),
         SamplingParams(max_new_tokens=15, seed=4, top_k=5, top_p=0.9),
         SamplingParams(max_new_tokens=15, seed=5, repetition_penalty=1.3, min_p=0.05),
         SamplingParams(max_new_tokens=15, temperature=0.0),
+        SamplingParams(max_new_tokens=15, seed=6, xtc_probability=0.5, xtc_threshold=0.02, top_k=9),
+        SamplingParams(max_new_tokens=15, seed=7, mirostat=2, mirostat_tau=3.0),
+        SamplingParams(max_new_tokens=15, seed=8, dry_multiplier=2.0, dry_allowed_length=1),
+        SamplingParams(max_new_tokens=15, seed=9, typical_p=0.8, top_n_sigma=1.5),
+        SamplingParams(max_new_tokens=15, seed=10, dynatemp_range=0.8),
     ]
-    alone = [start().submit(p, params[i % 4]).result().token_ids for i, p in enumerate(prompts)]
+    alone = [
+        start().submit(p, params[i % len(params)]).result().token_ids for i, p in enumerate(prompts)
+    ]
     engine = start()
-    together = [engine.submit(p, params[i % 4]) for i, p in enumerate(prompts)]
+    together = [engine.submit(p, params[i % len(params)]) for i, p in enumerate(prompts)]
     assert [request.result().token_ids for request in together] == alone
     small = start(PagedModel(num_blocks=6))  # the same while being preempted
-    together = [small.submit(p, params[i % 4]) for i, p in enumerate(prompts)]
+    together = [small.submit(p, params[i % len(params)]) for i, p in enumerate(prompts)]
     assert [request.result().token_ids for request in together] == alone
     assert small._scheduler.preemptions > 0
 

@@ -107,6 +107,8 @@ PARAMS = [
     SamplingParams(max_new_tokens=23, seed=7, mirostat=2, mirostat_tau=2.0),
     SamplingParams(max_new_tokens=23, seed=8, dry_multiplier=0.8, xtc_probability=0.5),
     SamplingParams(max_new_tokens=23, seed=9, top_n_sigma=1.0, dynatemp_range=0.3, typical_p=0.9),
+    SamplingParams(max_new_tokens=23, seed=10, xtc_probability=0.5, xtc_threshold=0.02),
+    SamplingParams(max_new_tokens=23, seed=11, dry_multiplier=2.0, dry_allowed_length=1),
 ]
 
 

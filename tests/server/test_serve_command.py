@@ -1,5 +1,6 @@
 """`cl-llama serve` as a process."""
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cl_llama.cli import main
+from cl_llama.cli.parser import parse
+from cl_llama.cli.server_options import rllama_settings, server_settings
+from cl_llama.errors import RequestError
+from cl_llama.server.settings import RllamaSettings
 from tests.server.conftest import paged_llama
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,18 +43,89 @@ def started(*words: str) -> Iterator[tuple[subprocess.Popen, str]]:
         process.communicate()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serves_and_stops(device_infos, number):
+@pytest.fixture
+def device_words(device_infos) -> tuple[str, str]:
     if not device_infos:
         pytest.skip("no OpenCL device")
-    device = str(device_infos[0].index)
-    with started("serve", "--port", "0", "--opencl-device", device) as (process, url):
-        answer = httpx.get(f"{url}/health", trust_env=False)
-        assert (answer.status_code, answer.json()["status"]) == (200, "ok")
-        process.send_signal(number)
+    return "--opencl-device", str(device_infos[0].index)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_sigterm_lets_a_running_text_end(device_words):
+    body = {"prompt": "Once upon a time", "temperature": 0, "stop_at_end_token": False}
+    with (
+        started("serve", "--port", "0", *device_words) as (process, url),
+        httpx.Client(base_url=url, timeout=60, trust_env=False) as client,
+    ):
+        assert client.get("/health").json() == {"status": "ok"}
+        settings = {"json": body | {"max_new_tokens": 150}}
+        with client.stream("POST", "/rllama/v1/inference", **settings) as answer:
+            lines = answer.iter_lines()
+            first = next(lines)
+            process.send_signal(signal.SIGTERM)
+            texts = [json.loads(line) for line in (first, *lines)]
+        assert len(texts) == 150
+        assert not any("error" in text for text in texts)
         out, err = process.communicate(timeout=60)
-        assert (process.returncode, out, err) == (0, "", "")
+        assert (process.returncode, out) == (0, "")
+        assert re.search(r" POST /rllama/v1/inference 200 \d+\+150 tokens [\d.]+ s$", err, re.M)
+        assert "Once" not in err
+
+
+def test_rllamas_flags(device_words):
+    words = ("--inference-server", "--inference-server-port", "0", "--inference-server-api-path")
+    more = ("/complete", "--inference-server-exit-after-one-query", "--temperature", "0.5")
+    with started(*words, *more, *device_words) as (process, url):
+        body = {"prompt": "Once", "max_new_tokens": 3, "stop_at_end_token": False}
+        refused = httpx.post(f"{url}/complete", json={}, trust_env=False)
+        assert refused.status_code == 400
+        answer = httpx.post(f"{url}/complete", json=body, trust_env=False)
+        assert len(answer.text.splitlines()) == 3
+        out, _ = process.communicate(timeout=60)
+        assert (process.returncode, out) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--inference-server-port", "1"], "--inference-server-port: goes with --inference-server"),
+        (
+            ["--inference-server", "--inference-server-port", "x"],
+            "must be a whole number from 0 to 65535, got 'x'",
+        ),
+        (
+            ["--inference-server", "--inference-server-api-path", "/v1/chat"],
+            "must not begin with /v1/",
+        ),
+        (["serve", "--max-body-size", "4X"], "must be a number of bytes, or 512K, 4M, got '4X'"),
+        (["serve", "--request-timeout", "0"], "must be a number of at least 0.1, got '0'"),
+        (["serve", "--api-key", ""], "argument --api-key: must not be empty"),
+    ],
+)
+def test_wrong_usage(capsys, words, message):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    out, err = capsys.readouterr()
+    assert (stopped.value.code, out) == (2, "")
+    assert message in err and err.count("\n") == 1
+
+
+def test_keys_of_a_file(tmp_path, monkeypatch):
+    file = tmp_path / "keys"
+    file.write_text("one\n\n  two \n")
+    monkeypatch.setenv("CL_LLAMA_API_KEY", "three")
+    words = ["serve", "--api-key", "zero", "--api-key-file", str(file)]
+    assert server_settings(parse(words)).api_keys == ("zero", "three", "one", "two")
+    file.write_text("\n")
+    with pytest.raises(RequestError, match="holds no key"):
+        server_settings(parse(words))
+
+
+def test_rllamas_settings(monkeypatch):
+    monkeypatch.delenv("CL_LLAMA_API_KEY", raising=False)
+    settings = rllama_settings(parse(["--inference-server"]))
+    assert (settings.host, settings.port, settings.max_concurrent) == ("127.0.0.1", 8080, 5)
+    assert settings.rllama == RllamaSettings("/rllama/v1/inference", False)
 
 
 def test_a_port_in_use(serve):

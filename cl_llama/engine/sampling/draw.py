@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cl_llama.engine.params import SamplingParams
-from cl_llama.engine.sampling.ranking import Floats
+from cl_llama.engine.sampling.ranking import Floats, Ids, select_top
 
 _MIN_TEMPERATURE = 1e-9  # where a dynamic one comes down to 0
+_FIRST_SORTED = 256
 
 
 def draw(
@@ -25,7 +26,7 @@ def draw(
     `xtc_probability`.
     """
     p_N = probabilities(logits_N, temperature_for(logits_N, params))
-    kept = np.arange(len(p_N))
+    kept: Ids = np.arange(len(p_N))
     if params.typical_p < 1.0:
         kept = typical(p_N, params.typical_p)
     if params.top_p < 1.0:
@@ -53,7 +54,7 @@ def temperature_for(logits_N: Floats, params: SamplingParams) -> float:
     if params.dynatemp_range == 0.0 or len(logits_N) < 2:
         return params.temperature
     p_N = probabilities(logits_N, 1.0)
-    evenness = _entropy(p_N) / math.log(len(p_N))
+    evenness = float((p_N * _surprise(p_N)).sum()) / math.log(len(p_N))
     low = max(0.0, params.temperature - params.dynatemp_range)
     high = params.temperature + params.dynatemp_range
     share = math.pow(min(1.0, max(0.0, evenness)), params.dynatemp_exponent)
@@ -69,21 +70,19 @@ def probabilities(logits_N: Floats, temperature: float) -> NDArray[np.float64]:
     return p_N
 
 
-def typical(p_N: NDArray[np.float64], mass: float) -> NDArray[np.intp]:
+def typical(p_N: NDArray[np.float64], mass: float) -> Ids:
     """The fewest tokens that reach `mass`, those first whose surprise is nearest to the entropy."""
-    possible = np.flatnonzero(p_N > 0.0)
-    strangeness = np.abs(-np.log(p_N[possible]) - _entropy(p_N))
-    order = possible[np.argsort(strangeness, kind="stable")]
-    return np.sort(order[: _reaching(p_N[order], mass)])
+    surprise_N = _surprise(p_N)
+    strangeness_N = np.abs(surprise_N - float((p_N * surprise_N).sum()))
+    return np.sort(_fewest_reaching(mass, p_N, -strangeness_N))
 
 
-def nucleus(p_N: NDArray[np.float64], mass: float) -> NDArray[np.intp]:
+def nucleus(p_N: NDArray[np.float64], mass: float) -> Ids:
     """The fewest likeliest tokens that reach `mass`, the likeliest first."""
-    # Tokens below this threshold sum to less than 1 - mass: only the others need sorting.
+    # Tokens below this threshold sum to less than 1 - mass.
     threshold = min((1.0 - mass) / len(p_N), float(p_N.max()))
     kept = np.flatnonzero(p_N >= threshold)
-    kept = kept[np.argsort(-p_N[kept], kind="stable")]
-    return kept[: _reaching(p_N[kept], mass)]
+    return kept[_fewest_reaching(mass, p_N[kept], p_N[kept])]
 
 
 def without_top_choices(p_N: NDArray[np.float64], threshold: float) -> NDArray[np.intp]:
@@ -104,16 +103,23 @@ def pick(p_N: NDArray[np.float64], uniform: float) -> tuple[int, float]:
     return index, min(1.0, float(p_N[index] / cumulated[-1]))
 
 
-def _among(p_N: NDArray[np.float64], kept: NDArray[np.intp]) -> NDArray[np.float64]:
+def _among(p_N: NDArray[np.float64], kept: Ids) -> NDArray[np.float64]:
     """The probabilities of the tokens that are left, 1 together."""
     return p_N if len(kept) == len(p_N) else p_N[kept] / p_N[kept].sum()
 
 
-def _reaching(p: NDArray[np.float64], mass: float) -> int:
-    """How many, from the first, have `mass` together; at least 1."""
-    return int(np.searchsorted(np.cumsum(p), mass)) + 1
+def _fewest_reaching(mass: float, p_N: NDArray[np.float64], scores_N: NDArray[np.float64]) -> Ids:
+    """The tokens of the highest scores, best first, up to the one with which they reach `mass`."""
+    count = _FIRST_SORTED
+    while True:
+        order = select_top(scores_N, count)[1]
+        reached = int(np.searchsorted(np.cumsum(p_N[order]), mass))
+        if reached < len(order) or count >= len(p_N):
+            return order[: reached + 1]
+        count *= 8  # hardly any text needs them: sorting all takes long
 
 
-def _entropy(p_N: NDArray[np.float64]) -> float:
-    p = p_N[p_N > 0.0]
-    return float(-(p * np.log(p)).sum())
+def _surprise(p_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """-ln p, at most 708."""
+    surprise_N: NDArray[np.float64] = -np.log(np.maximum(p_N, np.finfo(np.float64).tiny))
+    return surprise_N

@@ -77,16 +77,17 @@ class Dry:
         lengths = np.minimum(self._lengths[places], np.minimum(places - first + 1, self._unbroken))
         places = places[lengths >= params.dry_allowed_length]
         lengths = lengths[lengths >= params.dry_allowed_length]
-        tokens, which = np.unique(self._ids[places + 1], return_inverse=True)
-        longest = np.zeros(len(tokens), dtype=np.int64)
-        np.maximum.at(longest, which, lengths)
+        if len(places) == 0:
+            return
+        longest_V = np.zeros(len(logits_V), dtype=np.int64)
+        np.maximum.at(longest_V, self._ids[places + 1], lengths)
+        tokens = np.flatnonzero(longest_V)
         if self._breakers is not None:
             named = [not self._breakers.holds(int(token_id)) for token_id in tokens]
-            tokens, longest = tokens[named], longest[named]
+            tokens = tokens[named]
+        powers = (longest_V[tokens] - params.dry_allowed_length).astype(np.float64)
         with np.errstate(over="ignore"):
-            penalties = params.dry_multiplier * np.power(
-                params.dry_base, (longest - params.dry_allowed_length).astype(np.float64)
-            )
+            penalties = params.dry_multiplier * np.power(params.dry_base, powers)
         logits_V[tokens] -= np.minimum(penalties, _MAX_PENALTY)
 
     def _read(self, token_id: int) -> None:

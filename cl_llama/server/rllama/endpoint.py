@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -80,29 +81,31 @@ class _Continuation:
         self._left = 0
         """Tokens that may still come, after the run at hand."""
         self._answer: AnswerStream | None = None
+        self._pieces = self._all_pieces()
+        self._first: StreamPiece | None = None
 
     async def start(self) -> None:
-        """Begin the first run; raises as `Service.start` does, and RequestError."""
+        """Wait for the first token, so that what goes wrong before has a status of its own.
+
+        Raises as `Service.start` and `AnswerStream` do, and RequestError.
+        """
         self._answer = await self._service.start(self._begin)
+        self._first = await anext(self._pieces, None)
 
     async def lines(self) -> AsyncIterator[bytes]:
         """The answer. An error in the midst of it is its last line, {"error": "..."}."""
         try:
-            if self._inference.no_token_sampling:
-                probabilities: Probabilities = self._service.shared(Probabilities)
-                async for piece in self._pieces():
-                    assert piece.logits is not None
-                    line = await asyncio.to_thread(probabilities.line, piece.logits)
-                    for part in line:
+            async with aclosing(self._pieces):
+                piece = self._first
+                while piece is not None:
+                    for part in await self._line(piece):
                         yield part
-            else:
-                async for piece in self._pieces():
-                    yield self._line(piece)
+                    piece = await anext(self._pieces, None)
         except ClLlamaError as error:
             failure = failure_of(error)
             yield _json_line({"error": failure.message})
 
-    async def _pieces(self) -> AsyncIterator[StreamPiece]:
+    async def _all_pieces(self) -> AsyncGenerator[StreamPiece, None]:
         """The pieces that have tokens."""
         while self._answer is not None:
             async with self._answer as answer:
@@ -131,11 +134,15 @@ class _Continuation:
         self._left -= run
         return llm.stream(self._ids, self._inference.params(run, logits=logits))
 
-    def _line(self, piece: StreamPiece) -> bytes:
+    async def _line(self, piece: StreamPiece) -> list[bytes]:
+        """A token's line, in parts."""
+        if piece.logits is not None:
+            probabilities: Probabilities = self._service.shared(Probabilities)
+            return await asyncio.to_thread(probabilities.line, piece.logits)
         about: dict[str, Any] = {"p": piece.probability}
         if piece.finish_reason == "stop":
             about["is_end_token"] = True
-        return _json_line({piece.text: about})
+        return [_json_line({piece.text: about})]
 
 
 def _run_length(llm: Llama) -> int:
