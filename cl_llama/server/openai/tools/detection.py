@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from cl_llama.errors import ClLlamaError
@@ -30,15 +31,9 @@ _TOOL = {
 }
 _QUESTION = {"role": "user", "content": "Question"}
 _CALL = {
-    "role": "assistant",
-    "content": "",
-    "tool_calls": [
-        {
-            "id": "abcdef123",
-            "type": "function",
-            "function": {"name": _NAME, "arguments": {"key": "value"}},
-        }
-    ],
+    "id": "abcdef123",
+    "type": "function",
+    "function": {"name": _NAME, "arguments": {"key": "value"}},
 }
 _HEADS = (
     (MISTRAL_V11, rf"\[TOOL_CALLS\]\s*{_NAME}.*?\[ARGS\]\s*\{{"),
@@ -67,13 +62,22 @@ def template_format(render: RenderTemplate) -> ToolFormat | None:
     try:
         if _NAME not in render([_QUESTION], tools=[_TOOL]):
             return None
-        text = render([_QUESTION, _CALL], tools=[_TOOL], add_generation_prompt=False)
+        text = _with_calls(render, 1)
     except ClLlamaError:
         return None
-    for tool_format, pattern in _HEADS:
-        if re.search(pattern, text, re.DOTALL):
-            return tool_format
-    return None
+    found = next((one for one, head in _HEADS if re.search(head, text, re.DOTALL)), None)
+    if found is not None:
+        try:
+            _with_calls(render, 2)
+        except ClLlamaError:
+            return replace(found, parallel=False)
+    return found
+
+
+def _with_calls(render: RenderTemplate, count: int) -> str:
+    """A question, and an answer with calls."""
+    answer = {"role": "assistant", "content": "", "tool_calls": [_CALL] * count}
+    return render([_QUESTION, answer], tools=[_TOOL], add_generation_prompt=False)
 
 
 def special_markers(tool_format: ToolFormat, tokenizer: Tokenizer) -> dict[str, int]:

@@ -33,6 +33,8 @@ class ToolFormat:
     end: str
     bare: bool = False
     """Whether an answer that begins with a brace is calls, too, without the opening."""
+    parallel: bool = True
+    """Whether an answer may have several calls."""
     short_ids: bool = False
     """Whether the template wants ids of calls to be nine letters or digits."""
 

@@ -82,7 +82,7 @@ def tool_use(
         functions,
         marker_ids,
         required=choice == "required" or isinstance(choice, NamedTool),
-        parallel=parallel,
+        parallel=parallel and tool_format.parallel,
     )
     try:
         llm.grammars.lark(grammar)
