@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from cl_llama.server.errors import ApiError
 from cl_llama.server.openai.logprobs import ChatLogprobs
@@ -19,7 +20,7 @@ _UNSUPPORTED = {
     "function_call": "; use tool_choice",
     "web_search_options": "",
 }
-"""By name, with what to use instead."""
+"""Fields of OpenAI's API, with what to use instead."""
 _TEMPLATE_VALUES = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -55,11 +56,11 @@ class ChatRequest(SamplingFields, FormatFields):
         description="Extension: the last message, the assistant's, is the answer's beginning; the "
         "answer is what follows it.",
     )
-    modalities: list[str] | None = Field(default=None, description='["text"] or none.')
-    audio: Any = Field(default=None, description="Not supported.")
-    functions: Any = Field(default=None, description="Not supported: use tools.")
-    function_call: Any = Field(default=None, description="Not supported: use tool_choice.")
-    web_search_options: Any = Field(default=None, description="Not supported.")
+    modalities: SkipJsonSchema[Any] = None
+    audio: SkipJsonSchema[Any] = None
+    functions: SkipJsonSchema[Any] = None
+    function_call: SkipJsonSchema[Any] = None
+    web_search_options: SkipJsonSchema[Any] = None
 
     @model_validator(mode="after")
     def _check(self) -> "ChatRequest":

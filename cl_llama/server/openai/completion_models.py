@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from cl_llama.server.errors import ApiError
 from cl_llama.server.openai.logprobs import CompletionLogprobs
@@ -29,8 +30,8 @@ class CompletionRequest(SamplingFields, FormatFields):
     logprobs: int | None = Field(
         default=None, ge=0, le=MAX_TOP_LOGPROBS, description="Of the generated tokens."
     )
-    best_of: int | None = Field(default=None, description="Not supported, unless it equals n.")
-    suffix: Any = Field(default=None, description="Not supported.")
+    best_of: SkipJsonSchema[Any] = None
+    suffix: SkipJsonSchema[Any] = None
 
     @model_validator(mode="after")
     def _check(self) -> "CompletionRequest":

@@ -7,6 +7,7 @@ import numpy as np
 from fastapi import APIRouter
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from cl_llama.llm import Llama
 from cl_llama.server.errors import ApiError
@@ -28,7 +29,7 @@ class EmbeddingRequest(BaseModel):
     encoding_format: Literal["float", "base64"] | None = Field(
         default=None, description='"base64": of float32 values, little-endian; default "float".'
     )
-    dimensions: Any = Field(default=None, description="Not supported.")
+    dimensions: SkipJsonSchema[Any] = None
 
     @model_validator(mode="after")
     def _check(self) -> "EmbeddingRequest":

@@ -34,7 +34,7 @@ class ErrorLine(BaseModel):
     """One line."""
 
 
-_ERRORS = {
+_ERRORS: dict[int | str, str] = {
     400: "The request cannot be served as it is.",
     401: "The server asks for another API key.",
     404: "There is no such model.",
@@ -43,6 +43,7 @@ _ERRORS = {
     500: "The device or the server failed.",
     503: "The model is not ready; Retry-After says when to try again.",
     504: "The answer took too long.",
+    "4XX": "Any other request that is wrong.",
 }
 
 
@@ -57,7 +58,8 @@ def answers(chunk: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
         f"The answer; with `stream` events of {chunk.__name__} as JSON, and `[DONE]` at the end. "
         "An error after the beginning is the last event."
     )
-    stream = {"schema": {"type": "string"}}
+    example = f"data: {{...}}\n\n{DONE.decode()}"
+    stream = {"schema": {"type": "string"}, "example": example}
     return {200: {"description": text, "content": {"text/event-stream": stream}}, **errors()}
 
 

@@ -1,7 +1,7 @@
 """The fields of a request that say how tokens are chosen and when a text ends."""
 
 from dataclasses import fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,9 +15,9 @@ MAX_CHOICES = 128
 
 
 class SamplingFields(BaseModel):
-    """OpenAI's fields, and beside them all of cl-llama's samplers by their names.
+    """OpenAI's fields, and beside them all others of SamplingParams by their own names.
 
-    A field that is absent or null has SamplingParams' default; so has temperature, which is 1.
+    A field that is absent or null has the default of SamplingParams.
     """
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
@@ -38,14 +38,26 @@ class SamplingFields(BaseModel):
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
         default=None, description="How many answers; default 1."
     )
-    top_k: int | None = Field(default=None, ge=0, description="Extension; 0: off.")
-    min_p: float | None = Field(default=None, ge=0, le=1, description="Extension.")
-    repetition_penalty: float | None = Field(
-        default=None, ge=0.01, le=100, description="Extension; 1: off."
-    )
+    top_k: int | None = Field(default=None, ge=0, description="Extension, as all below; 0: off.")
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    typical_p: float | None = Field(default=None, ge=0, le=1)
+    top_n_sigma: float | None = Field(default=None, ge=0)
+    dynatemp_range: float | None = Field(default=None, ge=0)
+    dynatemp_exponent: float | None = Field(default=None, ge=0)
+    xtc_probability: float | None = Field(default=None, ge=0, le=1)
+    xtc_threshold: float | None = Field(default=None, ge=0, le=1)
+    mirostat: Literal[0, 2] | None = None
+    mirostat_tau: float | None = Field(default=None, ge=0)
+    mirostat_eta: float | None = Field(default=None, ge=0)
+    repetition_penalty: float | None = Field(default=None, ge=0.01, le=100)
+    dry_multiplier: float | None = Field(default=None, ge=0)
+    dry_base: float | None = Field(default=None, ge=1)
+    dry_allowed_length: int | None = Field(default=None, ge=1)
+    dry_penalty_last_n: int | None = Field(default=None, ge=-1)
+    dry_sequence_breakers: list[str] | None = None
     stop_token_ids: list[Annotated[int, Field(ge=0)]] | None = Field(
         default=None,
-        description="Extension: tokens that end the answer, instead of the model's own.",
+        description="Tokens that end the answer, instead of the model's own.",
     )
 
     def sampling_params(self, **settings: Any) -> SamplingParams:
@@ -54,7 +66,6 @@ class SamplingFields(BaseModel):
         Raises ApiError naming the field whose value cannot be served.
         """
         given = self.model_dump(include=set(_OWN), exclude_none=True)
-        given = {name: value for name, value in given.items() if value is not None}
         if self.logit_bias is not None:
             given["logit_bias"] = {int(key): bias for key, bias in self.logit_bias.items()}
         given |= settings

@@ -2,12 +2,14 @@
 
 import json
 import math
+from dataclasses import fields
 
 import httpx
 import openai
 import pytest
 
 from cl_llama.engine.params import SamplingParams
+from cl_llama.server.openai.chat_models import ChatRequest
 from tests.server.conftest import RunningServer
 from tests.server.openai.byte_model import EOS
 from tests.server.openai.conftest import Say
@@ -144,6 +146,15 @@ def test_biases_and_our_own_samplers(server: RunningServer, client: openai.OpenA
     assert answer.choices[0].message.content == server.llm.chat(MESSAGES, params).text
     answer = ask(client, extra_body={"stop_token_ids": [65]}, logit_bias={"65": 100})
     assert (answer.choices[0].message.content, answer.usage.completion_tokens) == ("", 1)
+
+
+def test_every_sampling_parameter_is_a_field():
+    own = {field.name for field in fields(SamplingParams)}
+    # The one has OpenAI's names; what the other asks for, the answers have no place for.
+    assert own - ChatRequest.model_fields.keys() == {"max_new_tokens", "logits"}
+    values = {"typical_p": 0.9, "xtc_probability": 0.5, "mirostat": 2, "dry_multiplier": 0.8}
+    request = ChatRequest(messages=MESSAGES, **values)
+    assert request.sampling_params() == SamplingParams(**values)
 
 
 def test_roles_and_parts(server: RunningServer, client: openai.OpenAI):

@@ -155,7 +155,7 @@ def test_several_calls(client: openai.OpenAI, family: str, say: Say):
 
 
 def test_a_conversation_goes_on_after_calls(server: RunningServer, client: openai.OpenAI):
-    question = {"role": "user", "content": "Hello"}
+    question = {"role": "user", "content": "How about Bonn?"}
     function = {"name": "look_up", "arguments": '{"city":"Bonn","days":7}'}
     call = {"id": "abcdef123", "type": "function", "function": function}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
