@@ -1,6 +1,6 @@
 """The ASGI application: endpoints, and how errors reach those who called them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -124,16 +124,33 @@ async def _tell(request: Request, error: Exception) -> JSONResponse:
 
 def _misuse(error: RequestValidationError) -> Failure:
     """The first thing that is wrong with a request's body, in one line."""
-    first = error.errors()[0]
+    errors = error.errors()
+    # Where a field takes several types, those that it is not of come first, and tell less.
+    first = next((one for one in errors if not one["type"].endswith("_type")), errors[0])
     if first["type"] == "json_invalid":
         what = str(first.get("ctx", {}).get("error", "")).lower()
         where = f"at character {first['loc'][-1]}: {what}"
         return Failure(400, f"the request's body is no JSON ({where})")
-    path = [str(part) for part in first["loc"] if part != "body"]
-    name = ".".join(path) or None
+    name = ".".join(_path(first, error.body)) or None
     message = first["msg"][:1].lower() + first["msg"][1:]
     got = "" if first["type"] == "missing" else f", got {first['input']!r:.80}"
     return Failure(400, f"{name or 'the body'}: {message}{got}", param=name)
+
+
+def _path(error: Mapping[str, Any], body: Any) -> list[str]:
+    """Where in the body a mistake is, without the names that the models' types add at the end."""
+    place, *parts = error["loc"]
+    if place != "body":
+        return [str(part) for part in error["loc"]]
+    path: list[str] = []
+    for part in parts:
+        try:
+            body = body[part]
+        except (KeyError, IndexError, TypeError):
+            if error["type"] != "missing":
+                break
+        path.append(str(part))
+    return path
 
 
 def _missing(request: Request, error: HTTPException) -> str:

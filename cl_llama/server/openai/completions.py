@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from cl_llama.engine.params import SamplingParams
 from cl_llama.llm import Llama, Prompt
 from cl_llama.server.answer import AnswerStream
+from cl_llama.server.errors import ApiError
 from cl_llama.server.openai.choices import params_of_choice, pieces_of, start_all
 from cl_llama.server.openai.completion_models import (
     DEFAULT_MAX_TOKENS,
@@ -30,6 +31,9 @@ from cl_llama.text_stream import StreamPiece, TextStream
 
 PATH = "/v1/completions"
 
+MAX_TEXTS = 256
+"""Prompts times n."""
+
 router = APIRouter()
 
 
@@ -41,6 +45,12 @@ async def create_completion(request: CompletionRequest, service: ServiceDependen
     limit = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
     params = request.sampling_params(max_new_tokens=limit, logprobs=request.logprobs)
     prompts = each_prompt(request.prompt)
+    if len(prompts) * (request.n or 1) > MAX_TEXTS:
+        raise ApiError(
+            f"prompt and n: a request may ask for {MAX_TEXTS} texts, not for {len(prompts)} times "
+            f"{request.n or 1}",
+            param="prompt",
+        )
     begins = [
         partial(_begin, llm, request, prompt, params_of_choice(params, index))
         for prompt in prompts

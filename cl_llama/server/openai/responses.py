@@ -37,13 +37,15 @@ class ErrorLine(BaseModel):
 _ERRORS: dict[int | str, str] = {
     400: "The request cannot be served as it is.",
     401: "The server asks for another API key.",
+    403: "The server does not go by the name in the Host header.",
     404: "There is no such model.",
+    408: "The request's body did not come.",
     413: "The request is too large.",
+    415: "The request's body is not said to be JSON.",
     429: "Too many requests wait already; Retry-After says when to try again.",
     500: "The device or the server failed.",
     503: "The model is not ready; Retry-After says when to try again.",
     504: "The answer took too long.",
-    "4XX": "Any other request that is wrong.",
 }
 
 
@@ -74,9 +76,9 @@ def event_stream(chunks: AsyncIterator[BaseModel], path: str) -> StreamingRespon
         except ClLlamaError as error:
             yield event(failure_of(error).body(path))
 
-    return StreamingResponse(
-        events(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
-    )
+    # The second keeps nginx from collecting events before it passes them on.
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
 
 
 def whole(answer: BaseModel) -> Response:
