@@ -134,6 +134,7 @@ def test_what_an_answer_may_be(compiler: GrammarCompiler, tool_format: ToolForma
     unknown = call_of(tool_format, ("nothing", "{}"))
     for required in (True, False):
         assert may(one, required) and may(two, required) and may(one, required, parallel=False)
+        assert may(" " + one, required)
         assert not may(two, required, parallel=False)
         assert not any(may(text, required) for text in (wrong, unknown, one + " and text"))
     for text in ("", "text", " no\n{calls}", "Well: " + one):

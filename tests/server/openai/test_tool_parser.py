@@ -47,7 +47,7 @@ def read(parser: ToolCallParser, pieces: list[str]) -> tuple[str, list[tuple[str
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 @pytest.mark.parametrize("tool_format", FORMATS, ids=lambda one: one.name)
 def test_calls(tool_format: ToolFormat, size: int):
-    text = written(tool_format)
+    text = " " + written(tool_format)
     parser = ToolCallParser(tool_format)
     said, calls = read(parser, [text[i : i + size] for i in range(0, len(text), size)])
     assert said == ""
@@ -99,5 +99,5 @@ def test_special_tokens_open_calls_and_their_spelling_does_not():
     ]
 
     parser = ToolCallParser(LLAMA, {7: "<|python_tag|>"})
-    assert parser.push("", 7) == []
+    assert parser.push(" ", 1) == parser.push("", 7) == []
     assert parser.push('{"name": "f", "parameters": {}}', 1)[0] == CallDelta(0, "f", "")

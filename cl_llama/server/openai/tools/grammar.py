@@ -8,6 +8,8 @@ from typing import Any
 from cl_llama.server.openai.tools.definitions import FunctionDefinition
 from cl_llama.server.openai.tools.formats import NAME, ToolFormat
 
+_SPACE = '" "?'
+"""Where a text, or one after a special token, begins: SentencePiece's words bring a space along."""
 _OPTIONS = {"whitespace_pattern": " ?"}
 """A space at most between the parts of JSON: that is how templates write it."""
 
@@ -42,20 +44,16 @@ def tool_grammar(
 
 def _start(tool_format: ToolFormat, marker_ids: Mapping[str, int], required: bool) -> str:
     opening = tool_format.opening
-    if tool_format.bare:
-        opener = f"<[{marker_ids[opening]}]>" if opening in marker_ids else ""
-        calls = f"{opener}? calls" if opener else "calls"
-        if required:
-            return calls
-        # A text whose first character is a brace would be taken for calls.
-        return f"TEXT | SPACE calls{f' | TEXT? {opener} calls' if opener else ''}" + (
-            r"""
-SPACE: /[ \n]{0,3}/
-TEXT: /\s*([^{\s](.|\n)*)?/"""
-        )
     token = _literal(opening, marker_ids)
+    if tool_format.bare:
+        opener = token if opening in marker_ids else ""
+        if required:
+            return f"{_SPACE} {opener}? calls" if opener else f"{_SPACE} calls"
+        # A text whose first character is a brace would be taken for calls.
+        return rf"""TEXT | {_SPACE} calls{f" | TEXT? {opener} calls" if opener else ""}
+TEXT: /\s*([^{{\s](.|\n)*)?/"""
     if required:
-        return f"{token} calls"
+        return f"{_SPACE} {token} calls"
     if opening in marker_ids:
         return f"TEXT? ({token} calls)?\nTEXT: /(.|\\n)*/"
     return rf"""TEXT | until_calls calls
@@ -64,7 +62,7 @@ TEXT: /(.|\n)*/"""
 
 
 def _calls(tool_format: ToolFormat, marker_ids: Mapping[str, int], parallel: bool) -> str:
-    parts = [_literal(tool_format.lead, marker_ids), "call"]
+    parts = ["" if tool_format.bare else _SPACE, _literal(tool_format.lead, marker_ids), "call"]
     if parallel:
         parts.append(f"({_literal(tool_format.between, marker_ids)} call)*")
     parts.append(_literal(tool_format.end, marker_ids))

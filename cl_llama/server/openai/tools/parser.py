@@ -30,7 +30,7 @@ Delta: TypeAlias = TextDelta | CallDelta
 
 
 class _State(enum.Enum):
-    BEGINNING = "nothing but white space so far"
+    BEGINNING = "nothing but white space so far, which is no text if a call follows it"
     TEXT = "text"
     HEAD = "before a call's arguments"
     ARGUMENTS = "in a call's arguments"
@@ -64,8 +64,9 @@ class ToolCallParser:
         deltas: list[Delta] = []
         if marker is not None:
             if self._state in (_State.BEGINNING, _State.TEXT) and marker == self._format.opening:
-                deltas += self._give_text(len(self._held))
-                self._state = _State.HEAD
+                if self._state is _State.TEXT:
+                    deltas += self._give_text(len(self._held))
+                self._held, self._state = "", _State.HEAD
             else:
                 text = marker + text
         self._held += text
@@ -94,11 +95,20 @@ class ToolCallParser:
 
     def _begin(self) -> list[Delta]:
         start = self._held.lstrip()
-        if self._format.bare and not start:
-            return []
-        bare_call = self._format.bare and start.startswith("{")
-        self._state = _State.HEAD if bare_call else _State.TEXT
+        if start:
+            calls = start.startswith("{") if self._format.bare else self._opens(start)
+            if calls is None:
+                return []
+            self._state = _State.HEAD if calls else _State.TEXT
         return []
+
+    def _opens(self, text: str) -> bool | None:
+        """Whether a text begins with the opening; None while that cannot be known."""
+        if not self._opening:
+            return False
+        if text.startswith(self._opening):
+            return True
+        return None if self._opening.startswith(text) else False
 
     def _read_text(self) -> list[Delta]:
         if not self._opening:
