@@ -2,31 +2,25 @@
 
 One thread owns the model: a device's queue and kernel objects are not safe to use from several.
 Callers submit from any thread and read their requests; the engine's thread steps while there is
-work: schedule, run, postprocess.
+work, and has the model loaded anew where its device failed.
 """
 
-import itertools
 import operator
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cl_llama.engine.job import Job, wanted_rows
 from cl_llama.engine.kv_cache import BlockPool
 from cl_llama.engine.pace import Pace
 from cl_llama.engine.params import SamplingParams
-from cl_llama.engine.recovery import Loaded, Recovery, is_fault_of_device, let_go
+from cl_llama.engine.recovery import Loaded, Recovery
 from cl_llama.engine.request import FinishReason, Request
-from cl_llama.engine.sampling import Breakers, LogitMask, Sampler, StepLogits
-from cl_llama.engine.scheduler import Chunk, Scheduler
-from cl_llama.engine.scheduler import Sequence as CacheSequence
+from cl_llama.engine.sampling import Breakers, LogitMask, Sampler
+from cl_llama.engine.scheduler import Scheduler
 from cl_llama.engine.speculation.speculator import Speculator
-from cl_llama.engine.status import EngineState, EngineStatus, Totals
+from cl_llama.engine.status import EngineState, EngineStatus
+from cl_llama.engine.stepper import Stepper, as_error
 from cl_llama.errors import (
     ClLlamaError,
     ContextFullError,
@@ -34,20 +28,10 @@ from cl_llama.errors import (
     QueueFullError,
     RequestError,
 )
-from cl_llama.models.batch import LOGITS_ROWS, STEP_TOKENS, Batch, Model
+from cl_llama.models.batch import LOGITS_ROWS, STEP_TOKENS, Model
 
 MAX_BATCH = 32
 ALL_ROWS = LOGITS_ROWS - MAX_BATCH
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """Sizes of the scheduler's queues and its pool."""
-
-    running: int = 0
-    waiting: int = 0
-    blocks_held: int = 0
-    blocks_idle: int = 0
 
 
 class Engine:
@@ -77,12 +61,11 @@ class Engine:
         max_batch: requests that run at the same time. all_rows: rows of logits that prompt-logits
         requests get in a step at most. max_waiting: requests that wait while no more can run, at
         most; None: any number. prefix_cache: whether prompts that begin alike share their cache.
-        speculator: guesses how texts go on; None: nobody does.
-        pace: says how much of a step prompts get beside texts; None: one that measures. rebuild:
-        called in the engine's thread after the device has failed, gives up what the model holds and
-        returns another like it, and who guesses for that; None: the model is used on.
+        speculator: guesses how texts go on; None: nobody does. pace: says how much of a step
+        prompts get beside texts; None: one that measures. rebuild: called in the engine's thread
+        after the device has failed, gives up what the model holds and returns another like it, and
+        who guesses for that; None: the model is used on.
         """
-        self.model = model
         self.max_seq_len = min(max_seq_len, model.num_blocks * model.block_size)
         self.end_ids = frozenset(end_ids)
         self._scheduler = Scheduler(
@@ -93,25 +76,22 @@ class Engine:
             all_rows=all_rows,
             prefix_cache=prefix_cache,
         )
-        self._pace = pace or Pace()
+        self._stepper = Stepper(model, self._scheduler, speculator, pace or Pace())
         self._recovery = None if rebuild is None else Recovery(rebuild)
-        self._fault: DeviceError | None = None
-        """Why the model has to be loaded anew before the next step."""
         self._max_batch = max_batch
         self._max_waiting = max_waiting
-        self._speculator = speculator
-        self._jobs: dict[CacheSequence, Job] = {}
-        self._totals = Totals()
-        self._seen = self._look()
-        """The scheduler as its thread last left it, for other threads."""
         self._changed = threading.Condition()
         # Shared with callers, under the condition's lock:
         self._inbox: deque[Job] = deque()
         self._attention = False
         self._closed = False
-        self._rebuilding = False
         self._failure: ClLlamaError | None = None
         self._thread: threading.Thread | None = None
+
+    @property
+    def model(self) -> Model:
+        """The model that runs; another one after its device has failed."""
+        return self._stepper.model
 
     def submit(
         self,
@@ -191,12 +171,14 @@ class Engine:
         return ids
 
     def status(self) -> EngineStatus:
-        """What runs, waits and is held, and the totals; from any thread, without waiting."""
+        """What runs, waits and is held, and the totals; from any thread, at once."""
         with self._changed:
-            seen, waiting = self._seen, len(self._inbox)
-            state: EngineState = "rebuilding" if self._rebuilding else "ready"
+            seen, waiting = self._stepper.sizes, len(self._inbox)
+            state: EngineState = "ready"
             if self._closed:
                 state = "closed"
+            elif self._recovery is not None and self._stepper.fault is not None:
+                state = "rebuilding"
         return EngineStatus(
             state=state,
             running=seen.running,
@@ -205,7 +187,7 @@ class Engine:
             cache_blocks_held=seen.blocks_held,
             cache_blocks_idle=seen.blocks_idle,
             preemptions=self._scheduler.preemptions,
-            **vars(self._totals),
+            **vars(self._stepper.totals),
         )
 
     def close(self) -> None:
@@ -217,220 +199,25 @@ class Engine:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def step(self) -> None:
-        """Run the model once for whoever is next: schedule, run, postprocess."""
-        chunks = self._scheduler.schedule(self._pace.budget)
-        self._begin(chunks)
-        began = time.perf_counter()
-        samplers = [
-            self._jobs[chunk.sequence].sampler for chunk in chunks if chunk.logits == "last"
-        ]
-        try:
-            chunks = self._with_guesses(chunks)
-            batch = Batch(tuple(chunk.slice() for chunk in chunks))
-            logits = self.model.forward(batch)
-            rows = None
-            states_ED = logits.states() if batch.states_rows else None
-            if batch.logits_rows:
-                scored = any(self._jobs[c.sequence].is_scored for c in chunks if c.logits == "all")
-                rows = StepLogits(
-                    logits,
-                    samplers,
-                    whole=any(
-                        c.logits == "all" and self._jobs[c.sequence].wants_rows for c in chunks
-                    ),
-                    targets_R=self._targets(chunks, batch) if scored else None,
-                )
-            prompt_tokens = sum(chunk.count for chunk in chunks if not chunk.generates)
-            waits = rows is not None or states_ED is not None
-            if not waits and self._pace.is_long(prompt_tokens):
-                logits.wait()
-                waits = True
-        except Exception as error:
-            self._fail_step(chunks, error)
-            return
-        self._pace.note(prompt_tokens, time.perf_counter() - began, waited=waits)
-        if self._recovery is not None:
-            self._recovery.note_success()
-        self._scheduler.advance(chunks)
-        row = state = 0
-        for chunk, part in zip(chunks, batch.slices, strict=True):
-            job = self._jobs[chunk.sequence]
-            if part.states:
-                assert states_ED is not None
-                self._deliver_mean(job, chunk, states_ED[state : state + chunk.count])
-                state += chunk.count
-            elif chunk.logits == "last":
-                assert rows is not None
-                self._generate(job, chunk, rows, row)
-            elif chunk.logits == "all":
-                assert rows is not None
-                self._deliver_rows(job, chunk, rows, row)
-            row += part.logits_rows
-
-    def _begin(self, chunks: list[Chunk]) -> None:
-        """Note that a step runs these, some of them for the first time."""
-        totals = self._totals
-        totals.steps += 1
-        for chunk in chunks:
-            job, cached = self._jobs[chunk.sequence], chunk.sequence.reused_tokens
-            if job.request.start(cached):
-                totals.prompt_tokens += len(job.request.prompt_ids)
-            totals.cached_tokens += cached - job.cached_tokens
-            job.cached_tokens = cached
-        self._seen = self._look()
-
-    def _with_guesses(self, chunks: list[Chunk]) -> list[Chunk]:
-        """The chunks, some with guesses of what comes after them."""
-        if self._speculator is None:
-            return chunks
-        jobs = [self._jobs[chunk.sequence] for chunk in chunks]
-        left = [job.limit - len(job.sampler.generated) for job in jobs]
-        chunks = self._speculator.extend(self._scheduler, chunks, left)
-        for job, chunk in zip(jobs, chunks, strict=True):
-            if chunk.guess:
-                self._totals.draft_tokens += len(chunk.guess)
-                job.request.count_guesses(len(chunk.guess))
-        return chunks
-
-    def _generate(self, job: Job, chunk: Chunk, rows: StepLogits, row: int) -> None:
-        """Choose the job's next tokens from its rows and hand them over.
-
-        The first row is its own; each guess has the next one, as long as it is what was chosen.
-        """
-        sequence = job.sequence
-        before = len(sequence.tokens)
-        for offset, guess in enumerate((*chunk.guess, None)):
-            try:
-                choice = rows.choose(row + offset, job.sampler)
-                reason = self._ending(job, choice.token_id)
-            except Exception as error:
-                self._drop(job, "error", _as_error("choosing a token", error))
-                return
-            sequence.tokens.append(choice.token_id)
-            self._totals.generated_tokens += 1
-            guessed = choice.token_id == guess
-            if guessed:
-                self._totals.accepted_draft_tokens += 1
-                self._scheduler.accept(sequence)
-            if reason is not None:
-                self._forget(job)
-            job.request.deliver(choice, reason, guessed=guessed)
-            if reason is not None or not guessed:
-                break
-        if self._speculator is not None:
-            self._speculator.learn(sequence, sequence.tokens[before:])
-            self._scheduler.end_guess(sequence)
-
-    def _ending(self, job: Job, token_id: int) -> FinishReason | None:
-        """Why the text ends with this token, its sampler's latest; None if it goes on."""
-        if token_id in job.request.stop_ids:
-            return "stop"
-        try:
-            if job.stop_when is not None and job.stop_when(token_id):
-                return "stop"
-        except Exception as error:
-            raise RequestError(f"stop_when raised {type(error).__name__}: {error}") from error
-        return "length" if len(job.sampler.generated) == job.limit else None
-
-    def _deliver_rows(self, job: Job, chunk: Chunk, rows: StepLogits, row: int) -> None:
-        """Hand over the chunk's rows, or the log-probabilities of its targets."""
-        sequence = job.sequence
-        end = chunk.start + chunk.count
-        wanted = rows.logprobs if job.is_scored else rows.rows
-        job.request.deliver_prompt_rows(wanted(row, row + chunk.count))
-        sequence.delivered = end
-        if end == len(sequence.tokens):
-            self._drop(job, "length")
-
-    def _deliver_mean(self, job: Job, chunk: Chunk, states_nD: NDArray[np.float32]) -> None:
-        """Take in the chunk's states; with the last ones the mean is known."""
-        mean_D = job.add_states(states_nD)
-        job.sequence.delivered = chunk.start + chunk.count
-        if job.sequence.delivered == len(job.sequence.tokens):
-            job.request.deliver_prompt_rows(mean_D)
-            self._drop(job, "length")
-
-    def _targets(self, chunks: list[Chunk], batch: Batch) -> NDArray[np.int32]:
-        """int32 [R]: the token that is scored by each row of the step's logits; 0 for none."""
-        rows = [
-            self._jobs[chunk.sequence].targets(chunk)
-            if chunk.logits == "all" and self._jobs[chunk.sequence].is_scored
-            else np.zeros(part.logits_rows, np.int32)
-            for chunk, part in zip(chunks, batch.slices, strict=True)
-        ]
-        return np.concatenate(rows)
-
-    def _fail_step(self, chunks: list[Chunk], cause: Exception) -> None:
-        """End the step's requests with the error; the others are computed anew."""
-        error = _as_error("the forward pass", cause)
-        if self._recovery is not None and is_fault_of_device(cause):
-            let_go(cause)
-            assert isinstance(error, DeviceError)
-            self._fault = error
-        for chunk in chunks:
-            self._drop(self._jobs[chunk.sequence], "error", error)
-        self._scheduler.restart()
-        if self._speculator is not None:
-            self._speculator.restart()
-        self._pace.forget_pending()
-        self._seen = self._look()
-
-    def _rebuild(self, fault: DeviceError) -> None:
+    def _recover(self, recovery: Recovery, fault: DeviceError) -> None:
         """Put another model in the place of the one whose device has failed."""
 
         def wait(seconds: float) -> bool:
             with self._changed:
                 return self._changed.wait_for(lambda: self._closed, seconds)
 
-        assert self._recovery is not None
-        with self._changed:
-            self._rebuilding = True
-        loaded = self._recovery.run(fault, wait)
-        if loaded is None:
-            return
-        model, self._speculator = loaded
-        pool = self._scheduler.pool
-        if (model.num_blocks, model.block_size) != (pool.num_blocks, pool.block_size):
-            raise DeviceError(
-                f"the model was loaded anew with {model.num_blocks} blocks of cache, it had "
-                f"{pool.num_blocks}"
-            )
-        self._fault = None
-        self._totals.rebuilds += 1
-        with self._changed:
-            self.model = model
-            self._rebuilding = False
-
-    def _drop(self, job: Job, reason: FinishReason, error: ClLlamaError | None = None) -> None:
-        """End a job without another token."""
-        self._forget(job)
-        job.request.finish(reason, error)
-
-    def _forget(self, job: Job) -> None:
-        self._scheduler.remove(job.sequence)
-        if self._speculator is not None:
-            self._speculator.forget(job.sequence)
-        del self._jobs[job.sequence]
-        self._seen = self._look()
-
-    def _look(self) -> _Seen:
-        scheduler, pool = self._scheduler, self._scheduler.pool
-        return _Seen(
-            running=len(scheduler.running),
-            waiting=len(scheduler.waiting),
-            blocks_held=pool.num_blocks - pool.available,
-            blocks_idle=pool.idle,
-        )
+        loaded = recovery.run(fault, wait)
+        if loaded is not None:
+            self._stepper.go_on_with(*loaded)
 
     def _check_room(self) -> None:
         """Raise QueueFullError if too many requests wait; with the lock."""
         if self._max_waiting is None:
             return
-        waiting = self._seen.waiting + len(self._inbox)
+        waiting = self._stepper.sizes.waiting + len(self._inbox)
         # Until the next step nothing of the inbox runs; what will, does not count. Where some wait
         # for blocks, a place is of no use.
-        places = 0 if self._seen.waiting else self._max_batch - self._seen.running
+        places = 0 if self._stepper.sizes.waiting else self._max_batch - self._stepper.sizes.running
         if waiting >= self._max_waiting + places:
             raise QueueFullError(
                 f"submit: {waiting} requests wait already, max_waiting is {self._max_waiting}; "
@@ -447,21 +234,25 @@ class Engine:
         failure: ClLlamaError | None = None
         try:
             while self._receive():
-                if not self._scheduler.idle:
-                    self.step()
-                if self._fault is not None:
-                    self._rebuild(self._fault)
+                if self._scheduler.idle:
+                    continue
+                worked = self._stepper.step()
+                fault = self._stepper.fault
+                if self._recovery is not None and worked:
+                    self._recovery.note_success()
+                elif self._recovery is not None and fault is not None:
+                    self._recover(self._recovery, fault)
         except BaseException as error:
-            failure = _as_error("the engine", error)
+            failure = as_error("the engine", error)
         finally:
             with self._changed:
                 self._closed, self._failure = True, failure
                 waiting = list(self._inbox)
                 self._inbox.clear()
-            for job in itertools.chain(self._jobs.values(), waiting):
-                job.request.finish("error" if failure else "cancelled", failure)
-            self._jobs.clear()
-            self._seen = _Seen()
+            reason: FinishReason = "error" if failure else "cancelled"
+            for job in waiting:
+                job.request.finish(reason, failure)
+            self._stepper.end(reason, failure)
 
     def _receive(self) -> bool:
         """Take in what callers asked for, waiting while there is nothing to do; False to stop."""
@@ -472,14 +263,9 @@ class Engine:
                 return False
             attention, self._attention = self._attention, False
             while self._inbox:
-                job = self._inbox.popleft()
-                self._jobs[job.sequence] = job
-                self._scheduler.add(job.sequence)
-            self._seen = self._look()
+                self._stepper.add(self._inbox.popleft())
         if attention:
-            for job in list(self._jobs.values()):
-                if job.request.cancel_requested:
-                    self._drop(job, "cancelled")
+            self._stepper.drop_cancelled()
         return True
 
     def _check_id(self, token_id: int, where: str) -> None:
@@ -488,12 +274,3 @@ class Engine:
             raise RequestError(
                 f"{where}: token id {token_id} is not in the vocabulary (0 to {vocab_size - 1})"
             )
-
-
-def _as_error(what: str, cause: BaseException) -> ClLlamaError:
-    """The cause itself if it is the project's, else a DeviceError that tells of it in one line."""
-    if isinstance(cause, ClLlamaError):
-        return cause
-    error = DeviceError(f"{what} failed: {type(cause).__name__}: {cause}")
-    error.__cause__ = cause
-    return error

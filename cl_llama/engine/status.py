@@ -26,6 +26,16 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueSizes:
+    """Sizes of the scheduler's queues and its pool."""
+
+    running: int = 0
+    waiting: int = 0
+    blocks_held: int = 0
+    blocks_idle: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatus:
     """An engine at one moment; the totals are `Totals`'."""
 
