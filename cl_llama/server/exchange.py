@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LAST_WORDS = 5.0
+"""Seconds that a client has, after the time for its answer is over, to read that this is so."""
+
 _log = logging.getLogger(__name__)
 _current: ContextVar["Exchange"] = ContextVar("exchange")
 
@@ -188,7 +191,12 @@ class ExchangeMiddleware:
                 exchange.status = message["status"]
             elif not message.get("more_body", False):
                 is_answered = True
-            await send(message)
+            try:
+                async with asyncio.timeout_at(exchange.deadline + LAST_WORDS):
+                    if not exchange.client_gone.is_set():
+                        await send(message)
+            except TimeoutError:  # a client that reads a little now and then
+                exchange.leave()
 
         token = _current.set(exchange)
         try:

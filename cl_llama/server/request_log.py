@@ -3,7 +3,7 @@
 import json
 import logging
 
-from cl_llama.server.errors import CLIENT_GONE
+from cl_llama.server.errors import CLIENT_GONE, failure_of
 from cl_llama.server.exchange import Exchange
 from cl_llama.server.service import Service
 
@@ -30,7 +30,7 @@ class RequestLog:
             words.append(f"{prompt}+{sum(one.generated_tokens for one in stats)} tokens")
         words.append(f"{exchange.seconds:.3f} s")
         if exchange.error is not None:
-            words.append(f"({exchange.error})")
+            words.append(f"({failure_of(exchange.error).message})")
         _log.info(" ".join(words))
         if self._service.settings.log_prompts:
             for stream in exchange.streams:

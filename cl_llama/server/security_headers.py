@@ -1,4 +1,4 @@
-"""Response headers that keep browsers from doing more with an answer than it is meant for."""
+"""Response headers that keep browsers and proxies from doing what an answer is not meant for."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -8,8 +8,10 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # a proxy hands tokens on as they come (nginx)
 }
 
 

@@ -212,11 +212,17 @@ def test_an_answer_that_takes_too_long(serve, gate):
     until(lambda: is_idle(server))
 
 
-def test_a_client_that_does_not_read(serve, monkeypatch):
+@pytest.mark.parametrize(
+    "limits",
+    [{"idle_timeout": 1.0}, {"request_timeout": 1.0, "idle_timeout": 600.0}],
+    ids=["idle", "too long"],
+)
+def test_a_client_that_does_not_read(serve, monkeypatch, limits):
+    monkeypatch.setattr("cl_llama.server.exchange.LAST_WORDS", 0.2)
     monkeypatch.setattr("cl_llama.server.rllama.endpoint.ROWS_BYTES", 10 * 4 * 4000)
     size = 4000  # a line of all their probabilities is larger than what a connection buffers
     model = PagedModel(vocab_size=size, num_blocks=64)
-    server = serve(Llama(model, WordTokenizer(size=size)), ServerSettings(idle_timeout=1.0))
+    server = serve(Llama(model, WordTokenizer(size=size)), ServerSettings(**limits))
     body = json.dumps(GREEDY | {"prompt": "Once", "no_token_sampling": True}).encode()
     head = f"POST {RLLAMA_PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with socket.socket() as reader:

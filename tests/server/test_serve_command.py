@@ -1,12 +1,13 @@
 """`cl-llama serve` as a process."""
 
+import importlib.util
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cl_llama.cli.parser import parse
 from cl_llama.cli.server_options import rllama_settings, server_settings
 from cl_llama.errors import RequestError
 from cl_llama.server.settings import RllamaSettings
+from tests.cli.conftest import Ended
 from tests.server.conftest import paged_llama
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +43,21 @@ def started(*words: str) -> Iterator[tuple[subprocess.Popen, str]]:
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def cl_llama(capsys, monkeypatch) -> Callable[..., Ended]:
+    """Runs the command line in this process; its logs stay as they are."""
+    monkeypatch.setattr("cl_llama.cli.serve._log_to_stderr", lambda: None)
+
+    def run(*words: str) -> Ended:
+        try:
+            status = main(list(words))
+        except SystemExit as stopped:
+            status = stopped.code
+        return Ended(status, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture
@@ -102,12 +119,43 @@ def test_rllamas_flags(device_words):
         (["serve", "--api-key", ""], "argument --api-key: must not be empty"),
     ],
 )
-def test_wrong_usage(capsys, words, message):
-    with pytest.raises(SystemExit) as stopped:
-        main(words)
-    out, err = capsys.readouterr()
-    assert (stopped.value.code, out) == (2, "")
-    assert message in err and err.count("\n") == 1
+def test_wrong_usage(cl_llama, words, message):
+    ended = cl_llama(*words)
+    assert (ended.status, ended.out) == (2, "")
+    assert message in ended.err and ended.err.count("\n") == 1
+
+
+def test_a_missing_package(cl_llama, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "uvicorn" else found(name)
+    )
+    for words in (["serve"], ["--inference-server"]):
+        ended = cl_llama(*words)
+        assert (ended.status, ended.out) == (1, "")
+        assert ended.err == (
+            "cl-llama: error: serve: uvicorn is not installed; run: "
+            'pip install "cl-llama[server]"\n'
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "warns"),
+    [
+        (["--host", "0.0.0.0"], True),
+        (["--host", "0.0.0.0", "--api-key", "key"], False),
+        (["--host", "localhost"], False),
+        ([], False),
+    ],
+)
+def test_a_server_for_everybody_is_warned_of(cl_llama, monkeypatch, device_words, words, warns):
+    monkeypatch.delenv("CL_LLAMA_API_KEY", raising=False)
+    monkeypatch.setattr("cl_llama.server.running.listen", lambda host, port: [])
+    monkeypatch.setattr("cl_llama.server.running.Runner.run", lambda *_: 0)
+    ended = cl_llama("serve", *device_words, *words)
+    assert ended.status == 0
+    assert ended.err.startswith("cl-llama: WARNING: everybody who reaches 0.0.0.0") == warns
+    assert ended.err.count("\n") == warns
 
 
 def test_keys_of_a_file(tmp_path, monkeypatch):
