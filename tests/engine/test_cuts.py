@@ -75,6 +75,37 @@ def test_cuts_see_only_what_a_mask_leaves(monkeypatch):
         assert masked.probability == alone.probability
 
 
+# Without top-k, the dynamic temperature sees entropy as a share of that of all tokens.
+@pytest.mark.parametrize(
+    "settings", [s for s in SETTINGS if "top_k" in s or "dynatemp_range" not in s], ids=str
+)
+def test_impossible_tokens_change_nothing(monkeypatch, settings: dict[str, float]):
+    """Logits of minus infinity, as a model may have for rows that are no tokens."""
+    monkeypatch.setattr(sampler, "uniform", lambda seed, step, use: 0.45)
+    params = SamplingParams(**settings)
+    longer = np.concatenate([ROWS[0], np.full(9, -np.inf, np.float32)])
+    padded = Sampler(params, [0], V + 9).choose_from_row(longer)
+    plain = Sampler(params, [0], V).choose_from_row(ROWS[0])
+    assert padded.token_id == plain.token_id
+    assert padded.probability == pytest.approx(plain.probability)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 1.7e308, "dynatemp_range": 1.7e308},
+        {"dynatemp_range": 1.0, "dynatemp_exponent": 1e308},
+        {"top_n_sigma": 1e308},
+        {"dry_multiplier": 1e308, "dry_base": 1e308},
+    ],
+    ids=str,
+)
+def test_extreme_settings_still_choose(settings: dict[str, float]):
+    one = Sampler(SamplingParams(seed=1, **settings), [0, 1, 0, 1, 0, 1], V)
+    for row in (*ROWS, np.eye(1, V, dtype=np.float32)[0] * 1e4):
+        assert 0 < one.choose_from_row(row).probability <= 1
+
+
 def test_random_numbers_are_fixed_by_seed_step_and_use():
     numbers = {uniform(5, step, use) for step in range(50) for use in (DRAW, XTC_COIN)}
     assert len(numbers) == 100

@@ -53,7 +53,7 @@ def test_the_text_keeps_its_surprise():
         assert np.mean(surprise[100:]) == pytest.approx(tau, abs=0.3)
 
 
-@pytest.mark.parametrize(("tau", "eta"), [(0.0, 1e300), (1e308, 1.0), (3.0, 1e5)])
+@pytest.mark.parametrize(("tau", "eta"), [(0.0, 1e300), (1e308, 1.0), (3.0, 1e5), (10.0, 1e308)])
 def test_extreme_settings_still_choose(tau: float, eta: float):
     one = Sampler(SamplingParams(mirostat=2, mirostat_tau=tau, mirostat_eta=eta, seed=1), [0], V)
     for row in RANDOM.normal(0, 1, (20, V)).astype(np.float32):

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from cl_llama.engine.params import SamplingParams
+from cl_llama.engine.speculation.costs import StepCosts
+from cl_llama.engine.speculation.lookup import Lookup
+from cl_llama.engine.speculation.speculator import Speculator
 from cl_llama.errors import GrammarError, TokenizerError
 from cl_llama.grammar import Grammar, GrammarCompiler
 from cl_llama.grammar.compiler import MAX_CACHED
@@ -193,8 +196,8 @@ def test_compiled_grammars_are_kept_for_a_while(grammars):
     assert grammars.regex("a0") is not first
 
 
-def random_llm(end_ids: tuple[int, ...] = (END,)) -> Llama:
-    return Llama(PagedModel(num_blocks=80, vocab_size=V), TOKENIZER, end_ids=end_ids)
+def random_llm(end_ids: tuple[int, ...] = (END,), **options) -> Llama:
+    return Llama(PagedModel(num_blocks=80, vocab_size=V), TOKENIZER, end_ids=end_ids, **options)
 
 
 @pytest.mark.parametrize("settings", [{"temperature": 0.0}, {}, {"top_k": 40, "min_p": 0.1}])
@@ -225,6 +228,23 @@ def test_without_end_tokens_the_text_ends_with_its_grammar(stop_token_ids):
         stopped = SamplingParams(seed=1, stop_token_ids=stop_token_ids, stop=('"kind"',))
         completion = llm.generate([5], stopped, logit_mask=grammar.mask())
         assert completion.text.endswith(", ") or completion.text.endswith(",")
+
+
+@pytest.mark.parametrize("end_ids", [(END,), ()])
+@pytest.mark.parametrize("settings", [{"temperature": 0.0}, {}])
+def test_guesses_change_no_text(settings, end_ids):
+    cheap = StepCosts(((1, 1.0), (2, 1.001)))
+    texts, accepted = [], 0
+    for speculator in (None, Speculator(Lookup(), cheap, most=5)):
+        with random_llm(end_ids, speculator=speculator) as llm:
+            mask = llm.grammars.regex(r'(\{"name": [0-9], "kind": "cat"\},\n){5}').mask()
+            params = SamplingParams(seed=2, **settings)
+            done = llm.generate([[3], [4], [5]], params, logit_mask=mask)
+            texts.append([completion.text for completion in done])
+            accepted += sum(completion.stats.accepted_draft_tokens for completion in done)
+    assert texts[0] == texts[1]
+    assert all(text.count("cat") == 5 for text in texts[0])
+    assert accepted > 20
 
 
 def test_grammars_need_a_tokenizer():

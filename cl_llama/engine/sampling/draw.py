@@ -6,6 +6,7 @@ text-generation-webui's and llama.cpp's.
 """
 
 import math
+import sys
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +42,9 @@ def draw(
 
 def within_sigmas(logits_N: Floats, n: float) -> NDArray[np.intp]:
     """Indices of the logits at most n standard deviations of all of them below the largest."""
-    least = float(logits_N.max()) - n * float(logits_N.std(dtype=np.float64))
-    return np.flatnonzero(logits_N >= least)
+    values_N = logits_N.astype(np.float64)
+    sigma = float(values_N[np.isfinite(values_N)].std())
+    return np.flatnonzero(values_N >= float(values_N.max()) - n * sigma)
 
 
 def temperature_for(logits_N: Floats, params: SamplingParams) -> float:
@@ -56,7 +58,7 @@ def temperature_for(logits_N: Floats, params: SamplingParams) -> float:
     p_N = probabilities(logits_N, 1.0)
     evenness = float((p_N * _surprise(p_N)).sum()) / math.log(len(p_N))
     low = max(0.0, params.temperature - params.dynatemp_range)
-    high = params.temperature + params.dynatemp_range
+    high = min(params.temperature + params.dynatemp_range, sys.float_info.max)
     share = math.pow(min(1.0, max(0.0, evenness)), params.dynatemp_exponent)
     return max(low + (high - low) * share, _MIN_TEMPERATURE)
 
@@ -87,7 +89,7 @@ def nucleus(p_N: NDArray[np.float64], mass: float) -> Ids:
 
 def without_top_choices(p_N: NDArray[np.float64], threshold: float) -> NDArray[np.intp]:
     """All tokens but those of at least `threshold`, of which the least likely one stays."""
-    top = p_N >= threshold
+    top = (p_N >= threshold) & (p_N > 0.0)
     if top.any():
         choices = np.flatnonzero(top)[::-1]  # of equal ones the last stays
         top[choices[p_N[choices].argmin()]] = False
