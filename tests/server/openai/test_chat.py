@@ -3,10 +3,12 @@
 import json
 import math
 from dataclasses import fields
+from typing import Literal
 
 import httpx
 import openai
 import pytest
+from pydantic import BaseModel, Field
 
 from cl_llama.engine.params import SamplingParams
 from cl_llama.server.openai.chat_models import ChatRequest
@@ -201,3 +203,34 @@ def test_json_object_and_grammars(say: Say, client: openai.OpenAI):
         assert (choice.message.content, choice.finish_reason) == ("ababab", "stop")
     choice = ask(client, extra_body={"grammar": 'start: "x" | "y"'}).choices[0]
     assert choice.message.content in ("x", "y")
+
+
+class Cat(BaseModel):
+    name: Literal["Tom", "Mia"]
+    likes: list[Literal["fish", "milk"]] = Field(max_length=2)
+
+
+class Cats(BaseModel):
+    first: Cat
+    second: Cat | None
+
+
+def test_the_helpers_of_openais_client(client: openai.OpenAI):
+    settings = {"model": "cl-llama", "messages": MESSAGES, "seed": 2, "max_tokens": 400}
+    answer = client.chat.completions.parse(response_format=Cats, **settings)
+    cats = answer.choices[0].message.parsed
+    assert isinstance(cats, Cats) and cats.first.name in ("Tom", "Mia")
+    with client.chat.completions.stream(response_format=Cats, **settings) as stream:
+        kinds = {event.type for event in stream}
+        assert stream.get_final_completion().choices[0].message.parsed == cats
+    assert {"chunk", "content.delta", "content.done"} <= kinds
+    tool = openai.pydantic_function_tool(Cat)
+    settings |= {"tool_choice": "required", "parallel_tool_calls": False}
+    answer = client.chat.completions.parse(tools=[tool], **settings)
+    [call] = answer.choices[0].message.tool_calls
+    assert isinstance(call.function.parsed_arguments, Cat)
+    with client.chat.completions.stream(tools=[tool], **settings) as stream:
+        for _ in stream:
+            pass
+        [streamed] = stream.get_final_completion().choices[0].message.tool_calls
+    assert streamed.function.parsed_arguments == call.function.parsed_arguments
