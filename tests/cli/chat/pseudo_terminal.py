@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 READY = "\x1b[?2004h"
 """What the editor writes when it begins to read."""
-PATIENCE = 60
+PATIENCE = 120
 """Seconds to wait for anything."""
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b.|[\x00-\x08\x0b-\x1f]")
 # The child's first act: the terminal that it was given becomes its own, and brings it Ctrl-C.
