@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.util
-import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from cl_llama.cli.model_options import (
     model_misuse,
 )
 from cl_llama.cli.option_types import at_least_one
+from cl_llama.cli.server_log import server_log
 from cl_llama.cli.server_options import (
     add_limit_options,
     add_naming_options,
@@ -91,7 +91,6 @@ def _serve(
 
     device = select_device(args.opencl_device)
     sockets = listen(settings.host, settings.port)
-    _log_to_stderr()
     if not settings.api_keys and not is_loopback(settings.host):
         _tell(
             f"WARNING: everybody who reaches {settings.host} can use this server, it asks for no "
@@ -111,7 +110,8 @@ def _serve(
             f"RLLaMA's API {url}{settings.rllama.path}"
         )
 
-    return Runner(create_app(None, settings), load).run(sockets, announce)
+    with server_log():
+        return Runner(create_app(None, settings), load).run(sockets, announce)
 
 
 def _check_extra() -> None:
@@ -122,15 +122,6 @@ def _check_extra() -> None:
         raise ClLlamaError(
             f'serve: {missing[0]} is not installed; run: pip install "cl-llama[server]"'
         )
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    for name, level in (("cl_llama.server", logging.INFO), ("uvicorn.error", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
 
 
 def _tell(message: str) -> None:

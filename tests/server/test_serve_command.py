@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,30 +27,47 @@ from tests.server.conftest import paged_llama
 ROOT = Path(__file__).resolve().parents[2]
 
 
+class Process(subprocess.Popen):
+    """The command, whose standard error goes to a file: nobody has to read along."""
+
+    def __init__(self, *words: str) -> None:
+        self._error_file = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        super().__init__(
+            [sys.executable, "-m", "cl_llama", *words],
+            stdout=subprocess.PIPE,
+            stderr=self._error_file,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+
+    def standard_error(self) -> str:
+        descriptor = self._error_file.fileno()
+        # The process writes where the file's position is; this leaves it there.
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode()
+
+    def close(self) -> None:
+        self.kill()
+        self.communicate()
+        self._error_file.close()
+
+
 @contextmanager
-def started(*words: str) -> Iterator[tuple[subprocess.Popen, str]]:
+def started(*words: str) -> Iterator[tuple[Process, str]]:
     """The process and its URL, once its line is there."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cl_llama", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    process = Process(*words)
     try:
-        line = process.stderr.readline()
-        found = re.search(r"page (http://[^/]*)/", line)
-        assert found, line + process.stderr.read()
+        deadline = time.monotonic() + 60
+        while not (found := re.search(r"page (http://[^/]*)/", process.standard_error())):
+            assert process.poll() is None and time.monotonic() < deadline, process.standard_error()
+            time.sleep(0.01)
         yield process, found[1]
     finally:
-        process.kill()
-        process.communicate()
+        process.close()
 
 
 @pytest.fixture
-def cl_llama(capsys, monkeypatch) -> Callable[..., Ended]:
-    """Runs the command line in this process; its logs stay as they are."""
-    monkeypatch.setattr("cl_llama.cli.serve._log_to_stderr", lambda: None)
+def cl_llama(capsys) -> Callable[..., Ended]:
+    """Runs the command line in this process."""
 
     def run(*words: str) -> Ended:
         try:
@@ -83,9 +102,12 @@ def test_sigterm_lets_a_running_text_end(device_words):
             texts = [json.loads(line) for line in (first, *lines)]
         assert len(texts) == 150
         assert not any("error" in text for text in texts)
-        out, err = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=60)
         assert (process.returncode, out) == (0, "")
-        assert re.search(r" POST /rllama/v1/inference 200 \d+\+150 tokens [\d.]+ s$", err, re.M)
+        err = process.standard_error()
+        assert re.search(
+            r"^[-\d]+ [:\d]+ POST /rllama/v1/inference 200 \d+\+150 tokens [\d.]+ s$", err, re.M
+        )
         assert "Once" not in err
 
 
