@@ -94,6 +94,14 @@ def test_the_sdist_holds_the_tests_and_what_they_need(unpacked):
         assert (unpacked / name).read_bytes() == (ROOT / name).read_bytes()
 
 
+def test_the_web_page_is_found_where_it_is_installed(installed, tmp_path):
+    pytest.importorskip("fastapi")
+    count = "from cl_llama.server.page import page_files; print(len(page_files().assets))"
+    static = ROOT / "cl_llama" / "server" / "page" / "static"
+    found = int(python("-c", count, cwd=tmp_path, path=installed))
+    assert found == len(files_below(static)) - 1  # all but index.html
+
+
 @pytest.mark.parametrize("form", ["installed", "unpacked"])
 def test_it_runs_elsewhere(form, request, tmp_path, device_infos):
     path = request.getfixturevalue(form)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cl_llama.server.settings import ServerSettings
 from tests.server.conftest import RunningServer, serving
 from tests.server.page.scripted_model import Script, scripted_llama
 
@@ -19,9 +20,12 @@ TIMEOUT_MS = 30_000
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> "Iterator[Browser]":
-    """One for all tests; skipped where there is none, or nothing to drive it."""
+    """One for all tests here; skipped where there is none, or nothing to drive it.
+
+    Not for the session: its event loop runs in the tests' thread, and stops others from starting.
+    """
     if importlib.util.find_spec("playwright") is None:
         pytest.skip("no browser tests: playwright is not installed")
     path = next(filter(None, map(shutil.which, NAMES)), None)
@@ -50,17 +54,26 @@ class Served:
         return f"{self.server.url}/"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _chat() -> Iterator[Served]:
     script = Script()
     with scripted_llama(script) as llm, serving(llm) as server:
         yield Served(server, script)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _story() -> Iterator[Served]:
     script = Script()
     with scripted_llama(script, chat=False) as llm, serving(llm) as server:
+        yield Served(server, script)
+
+
+@pytest.fixture
+def guarded() -> Iterator[Served]:
+    """One with a template that asks for a key, which is "right"."""
+    script = Script()
+    settings = ServerSettings(api_keys=("right",), grace_seconds=5.0)
+    with scripted_llama(script) as llm, serving(llm, settings) as server:
         yield Served(server, script)
 
 

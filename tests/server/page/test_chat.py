@@ -245,23 +245,15 @@ def test_settings_reach_the_request_and_stay(chat, visit):
     expect(page.get_by_role("spinbutton", name="Temperature")).to_have_value("0.8")
 
 
-def test_a_key_is_asked_for_and_kept_in_the_tab(chat, visit):
-    chat.script.answers["Hello"] = "Come in."
-
-    def guard(route: "Route") -> None:
-        if route.request.headers.get("authorization") == "Bearer right":
-            route.continue_()
-        else:
-            error = {"error": {"message": "this key is not known", "code": "invalid_api_key"}}
-            route.fulfill(status=401, json=error)
-
-    page = visit("about:blank")
-    page.route("**/v1/**", guard)
-    page.goto(chat.url)
-    for key in ("wrong", "right"):
-        page.locator("#key").fill(key)
-        button(page, "Use this key").click()
-        expect(page.locator("#key-problem")).to_be_visible(visible=key == "wrong")
+def test_a_key_is_asked_for_and_kept_in_the_tab(guarded, visit):
+    guarded.script.answers["Hello"] = "Come in."
+    page = visit(guarded.url)
+    page.locator("#key").fill("wrong")
+    button(page, "Use this key").click()
+    expect(page.locator("#key-problem")).to_be_visible()
+    page.locator("#key").fill("right")
+    button(page, "Use this key").click()
+    expect(page.locator("#model")).not_to_be_empty()
     ask(page, "Hello")
     kept(page, '"finish":"stop"')
     page.reload()
@@ -269,6 +261,14 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(chat, visit):
     ask(page, "Hello")
     stored = page.evaluate("JSON.stringify([{...localStorage}, document.cookie])")
     assert "right" not in stored
+    button(page, "New").click()
+    page.evaluate("sessionStorage.clear()")
+    page.reload()
+    button(page, "Not now").click()
+    ask(page, "Hello")
+    page.locator("#key").fill("right")
+    button(page, "Use this key").click()
+    expect(answers(page)).to_have_text("Come in.")
 
 
 def test_a_busy_server_is_asked_again(chat, visit):

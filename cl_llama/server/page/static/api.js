@@ -77,7 +77,7 @@ async function problemOf(response) {
   }
   const message = error.message ?? `The server answered ${response.status} ${response.statusText}`;
   const { status } = response;
-  if (status === 401 || status === 403) return new ServerProblem("key", message);
+  if (status === 401) return new ServerProblem("key", message);
   if (status === 429 || status === 502 || status === 503 || status === 504) {
     const seconds = Number.parseFloat(response.headers.get("Retry-After"));
     return new ServerProblem("busy", message, Number.isFinite(seconds) ? seconds : 2);

@@ -66,7 +66,7 @@ export class App {
   open(conversation) {
     this.conversation = conversation;
     const empty = isEmpty(conversation);
-    history.replaceState(null, "", empty ? " " : `#${conversation.id}`);
+    history.replaceState(null, "", empty ? location.pathname : `#${conversation.id}`);
     this.frame.closeDrawer();
     this.draw();
     this.scroll.toEnd();

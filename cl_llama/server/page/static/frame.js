@@ -39,7 +39,8 @@ export class Frame {
   draw(conversation, { model, problem }) {
     get("heading").textContent = conversation.title || "New";
     document.title = conversation.title ? `${conversation.title} · cl-llama` : "cl-llama";
-    get("model").textContent = model ? [model.id, model.meta.device].filter(Boolean).join(" · ") : "";
+    const device = model?.meta.device?.replace(/^\d+ [^:]*: /, ""); // without number and platform
+    get("model").textContent = [model?.id, device].filter(Boolean).join(" · ");
     get("model").title = model ? describe(model) : "";
     get("banner").hidden = problem === null;
     get("banner").textContent = problem ?? "";
