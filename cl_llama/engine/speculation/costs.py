@@ -21,7 +21,7 @@ class StepCosts:
         return low_cost + (tokens - low) * (high_cost - low_cost) / (high - low)
 
 
-CPU_F16 = StepCosts(((1, 1.0), (2, 1.15), (4, 1.2), (5, 1.85), (8, 2.1), (16, 3.3), (32, 4.9)))
+CPU_F16 = StepCosts(((1, 1.0), (2, 1.2), (4, 1.25), (5, 1.8), (8, 1.85), (16, 2.75), (32, 4.8)))
 """1.1 B parameters in f16 on Intel's CPU runtime (2 cores, AVX-512): up to four rows wait for the
 weights, more for their products."""
 CPU_BLOCKS = StepCosts(((1, 1.0), (2, 1.13), (4, 1.75), (8, 3.05), (16, 4.4), (32, 7.1)))
