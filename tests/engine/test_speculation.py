@@ -278,7 +278,7 @@ def test_guesses_that_lose_are_left_out(run):
         assert text_of(request) == text
         before = [b.token_count > 1 for b in model.batches[1:] if b.slices[0].start <= 120]
         shares.append(sum(before) / len(before))
-        assert sum(b.token_count > 3 for b in model.batches[1:]) > 10
+        assert sum(b.token_count > 3 for b in model.batches[1:]) > 6
     assert shares[0] < 0.05  # the first tries
     assert shares[0] < shares[1] < 0.12
 

@@ -31,6 +31,10 @@ GPU = StepCosts(((1, 1.0), (8, 1.6), (9, 3.0), (32, 3.5)))
 measured."""
 
 
+_LEAST_GAIN = 1.03
+"""By which guesses must speed a step up: rates and costs are estimates."""
+
+
 def allot(
     rates: Sequence[float],
     most: Sequence[int],
@@ -62,7 +66,7 @@ def allot(
     taken = list(best)
     rounds: list[int] = []  # sequences that guess a first, second... token
     drafting, gain = 0.0, float(slices)
-    best_worth = gain / costs.of(tokens)
+    best_worth = _LEAST_GAIN * gain / costs.of(tokens)
     waiting = [(-rate, i) for i, rate in enumerate(rates) if most[i] > 0]
     heapq.heapify(waiting)
     for count in range(1, room + 1):
