@@ -8,6 +8,7 @@ from cl_llama.engine.sampling import LogitMask
 from cl_llama.errors import RequestError
 from cl_llama.llm import Llama
 from cl_llama.server.errors import ApiError
+from cl_llama.server.openai.schemas import prepared
 
 
 class TextFormat(BaseModel):
@@ -84,8 +85,9 @@ class FormatFields(BaseModel):
             if self.guided_regex is not None:
                 return llm.grammars.regex(self.guided_regex).mask()
             if isinstance(self.response_format, JsonSchemaFormat):
-                schema = schema_of(self.response_format.json_schema)
-                if schema is not None:
+                wanted = self.response_format.json_schema
+                if wanted.schema_ is not None:
+                    schema = prepared(wanted.schema_, wanted.strict)
                     return llm.grammars.json_schema(schema).mask()
             return llm.grammars.json_object().mask()
         except RequestError as error:
@@ -97,10 +99,3 @@ class FormatFields(BaseModel):
             given.append("response_format")
         given += [name for name in ("grammar", "guided_regex") if getattr(self, name) is not None]
         return given
-
-
-def schema_of(wanted: JsonSchema) -> dict[str, Any] | None:
-    """The schema as llguidance takes it: what it does not know is an error in strict ones only."""
-    if wanted.schema_ is None:
-        return None
-    return {**wanted.schema_, "x-guidance": {"lenient": not wanted.strict}}

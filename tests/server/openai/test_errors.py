@@ -34,6 +34,13 @@ def schema(value: object, **settings: object) -> dict[str, object]:
     return {"response_format": {"type": "json_schema", "json_schema": wanted}}
 
 
+def nested(depth: int) -> dict[str, object]:
+    value: dict[str, object] = {"type": "integer"}
+    for _ in range(depth):
+        value = {"properties": {"a": value}}
+    return value
+
+
 @pytest.mark.parametrize(
     ("body", "param", "message"),
     [
@@ -59,6 +66,8 @@ def schema(value: object, **settings: object) -> dict[str, object]:
         ({"response_format": {"type": "xml"}}, "response_format", "json_schema"),
         (schema({"type": "strange"}), "response_format", "Invalid type: strange"),
         (schema({"not": {}}, strict=True), "response_format", 'Unimplemented keys: ["not"]'),
+        (schema(nested(100)), "response_format", "recursion limit exceeded"),
+        (schema(nested(450)), "response_format", "a JSON schema is nested too deeply"),
         ({"guided_regex": "("}, "guided_regex", "unclosed group"),
         ({"guided_regex": "a", "grammar": "b"}, "guided_regex", "an answer has one form only"),
         ({"tool_choice": "required"}, "tool_choice", "there are no tools to call"),

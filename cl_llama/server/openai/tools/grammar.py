@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cl_llama.server.openai.schemas import prepared
 from cl_llama.server.openai.tools.definitions import FunctionDefinition
 from cl_llama.server.openai.tools.formats import NAME, ToolFormat
 
@@ -84,16 +85,10 @@ def _call(
 
 
 def arguments_schema(function: FunctionDefinition) -> dict[str, Any]:
-    """The schema of a function's arguments as llguidance takes it, which are always an object.
-
-    What it does not know is an error where the function is strict, and otherwise left out.
-    """
+    """The schema of a function's arguments, which are always an object."""
     schema = dict(function.parameters or {"properties": {}})
     schema["type"] = "object"
-    if "properties" in schema:
-        schema.setdefault("additionalProperties", False)
-    schema["x-guidance"] = {**_OPTIONS, "lenient": not function.strict}
-    return schema
+    return prepared(schema, function.strict, **_OPTIONS)
 
 
 def _literal(text: str, marker_ids: Mapping[str, int]) -> str:
