@@ -11,8 +11,9 @@ from cl_llama.models.batch import Model
 Loaded: TypeAlias = tuple[Model, Speculator | None]
 """A model and who guesses for it."""
 
-PAUSES = (0.0, 1.0, 4.0)
-"""Seconds before each try to load the model."""
+PAUSES = (0.1, 1.0, 4.0)
+"""Seconds before each try to load the model. A program that ends with the error closes the engine
+in the first, and waits for no model."""
 MOST_IN_A_ROW = 3
 """Times that a model is loaded without a step that succeeds."""
 
