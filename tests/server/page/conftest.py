@@ -93,7 +93,7 @@ def _fresh(served: Served) -> Iterator[Served]:
     served.script.answers.clear()
     served.script.prompts.clear()
     yield served
-    served.script.go_on()
+    served.script.pause_after(None)
 
 
 OpenPage = Callable[..., "Page"]

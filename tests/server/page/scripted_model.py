@@ -20,22 +20,27 @@ PATIENCE = 60.0
 
 
 class Script:
-    """What the model says.
-
-    `answers`: by a chat's last question, or by the beginning of a text. `pause_after`: of an answer
-    that is longer, only so many bytes come until `go_on()`.
-    """
+    """What the model says: `answers` by a chat's last question, or by the beginning of a text."""
 
     def __init__(self) -> None:
         self.answers: dict[str, str] = {}
         self.prompts: list[str] = []
         """What each answer began with."""
-        self.pause_after: int | None = None
-        self._may_go_on = threading.Event()
+        self._pause_after: int | None = None
+        self._changed = threading.Condition()
 
-    def go_on(self) -> None:
-        self.pause_after = None
-        self._may_go_on.set()
+    def pause_after(self, length: int | None) -> None:
+        """Of an answer that is longer, only so many bytes come; None: all of it."""
+        with self._changed:
+            self._pause_after = length
+            self._changed.notify_all()
+
+    def _wait(self, said: int) -> None:
+        def may_go_on() -> bool:
+            return self._pause_after is None or said < self._pause_after
+
+        with self._changed:
+            assert self._changed.wait_for(may_go_on, PATIENCE), "nobody let the answer go on"
 
     def next_id(self, tokens: list[int]) -> int:
         begins = tokens[0] == BEGIN
@@ -46,9 +51,7 @@ class Script:
         answer, said = self._place(text)
         if not said:
             self.prompts.append(text.decode())
-        if self.pause_after is not None and len(said) >= self.pause_after:
-            self._may_go_on.clear()
-            assert self._may_go_on.wait(PATIENCE), "nobody let the answer go on"
+        self._wait(len(said))
         return answer[len(said)] if len(said) < len(answer) else EOS
 
     def _place(self, text: bytes) -> tuple[bytes, bytes]:

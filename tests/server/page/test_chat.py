@@ -59,13 +59,13 @@ def kept(page: "Page", what: str) -> None:
 
 def test_an_answer_streams_and_stays_after_a_reload(chat, visit):
     chat.script.answers["Hello"] = "Good *morning*, dear reader."
-    chat.script.pause_after = 14
+    chat.script.pause_after(14)
     page = visit(chat.url)
     send(page, "Hello")
     expect(answers(page)).to_have_text("Good morning")
     expect(answers(page).locator("em")).to_have_text("morning")
     expect(page.locator(".stats")).to_be_visible()
-    chat.script.go_on()
+    chat.script.pause_after(None)
     done(page)
     expect(answers(page)).to_have_text("Good morning, dear reader.")
     # The template's prompt, a token a byte, and the answer with its end.
@@ -85,21 +85,20 @@ def test_an_answer_streams_and_stays_after_a_reload(chat, visit):
 
 def test_stop_keeps_what_has_come_and_it_can_go_on(chat, visit):
     chat.script.answers["Count"] = "one two three"
-    chat.script.pause_after = 7
+    chat.script.pause_after(7)
     page = visit(chat.url)
     send(page, "Count")
     expect(answers(page)).to_have_text("one two")
     page.keyboard.press("Escape")
     expect(page.locator(".note")).to_contain_text("Stopped.")
-    chat.script.go_on()
-    chat.script.pause_after = 10
+    chat.script.pause_after(10)
     kept(page, '"finish":"stopped"')
     page.reload()
     button(page, "Go on from here").click()
     expect(answers(page)).to_have_text("one two th")
     button(page, "Stop").click()
     expect(page.locator(".note")).to_contain_text("Stopped.")
-    chat.script.go_on()
+    chat.script.pause_after(None)
     button(page, "Go on from here").click()
     expect(answers(page)).to_have_text("one two three")
     done(page)
@@ -193,6 +192,12 @@ def test_another_answer_keeps_the_first(chat, visit):
     expect(answers(page)).to_have_text(["Blue"])
     button(page, "Undo").click()
     expect(page.locator(".alternatives")).to_have_text("1 / 2")
+    for rest in (1, 0):
+        button(page, "Delete message").last.click()
+        expect(answers(page)).to_have_count(rest)
+    chat.script.answers["Name a colour"] = "Green"
+    button(page, "Send").click()
+    expect(answers(page)).to_have_text("Green")
 
 
 def test_an_edited_question_is_another_branch(chat, visit):

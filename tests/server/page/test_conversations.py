@@ -185,7 +185,7 @@ def test_on_a_phone_the_list_is_a_drawer(chat, visit):
 
 def test_the_end_is_followed_only_by_who_is_there(chat, visit):
     chat.script.answers["Count"] = "\n\n".join(f"line {n}" for n in range(100))
-    chat.script.pause_after = 500
+    chat.script.pause_after(500)
     page = visit(chat.url)
     send(page, "Count")
     expect(answers(page)).to_contain_text("line 50")
@@ -193,7 +193,7 @@ def test_the_end_is_followed_only_by_who_is_there(chat, visit):
     expect(page.get_by_text("line 50")).to_be_in_viewport()
     scroller.evaluate("element => { element.scrollTop = 0; }")
     expect(button(page, "To the end")).to_be_visible()
-    chat.script.go_on()
+    chat.script.pause_after(None)
     done(page)
     expect(answers(page)).to_contain_text("line 99")
     assert scroller.evaluate("element => element.scrollTop") == 0

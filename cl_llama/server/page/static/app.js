@@ -81,12 +81,12 @@ export class App {
   send(text) {
     const { conversation } = this;
     if (this.generation) return false;
-    let parent = path(conversation).at(-1)?.id ?? ROOT;
+    const last = path(conversation).at(-1);
+    let parent = last?.id ?? ROOT;
     if (text.trim()) {
-      const before = path(conversation).at(-1)?.text ?? "";
-      const words = conversation.mode === "text" ? joined(before, text) : text.trim();
+      const words = conversation.mode === "text" ? joined(last?.text ?? "", text) : text.trim();
       parent = addMessage(conversation, parent, "user", words).id;
-    } else if (conversation.mode === "chat") return false;
+    } else if (conversation.mode === "chat" && last?.role !== "user") return false;
     this.#write(addMessage(conversation, parent, "assistant", ""));
     this.scroll.toEnd();
     return true;
@@ -170,11 +170,12 @@ export class App {
     else this.welcomeKey = null;
     get("conversation").replaceChildren(...(empty ? [] : [view.element]));
     if (!empty) view.show(conversation, generation);
+    const waits = !empty && path(conversation).at(-1).role === "user"; // its answer was deleted
     const cannot = !text && model?.meta.chat === false;
     this.composer.show(conversation.id, {
       placeholder: cannot ? "This model continues texts only" : placeholder(text, empty),
       label: text ? "Go on" : "Send",
-      needsText: !text,
+      needsText: !text && !waits,
       disabled: cannot,
     });
     this.composer.setWriting(Boolean(generation));

@@ -6,7 +6,7 @@ const PATHS = {
   close: "M6 6l12 12M18 6L6 18",
   search: "M10.5 4a6.5 6.5 0 1 1 0 13a6.5 6.5 0 0 1 0-13zM15.5 15.5L20 20",
   send: "M12 19V5M6 11l6-6 6 6",
-  stop: "M7.5 7.5h9v9h-9z",
+  stop: "M7 7h10v10H7z",
   copy: "M9 9h10v11H9zM15 9V5H5v11h4",
   check: "M5 12.5l4.5 4.5L19 7.5",
   edit: "M4 20l1-4L16.5 4.5l3 3L8 19zM14 7l3 3",
@@ -33,7 +33,7 @@ const SVG = "http://www.w3.org/2000/svg";
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("class", "icon");
+  svg.setAttribute("class", `icon ${name}`);
   svg.setAttribute("aria-hidden", "true");
   const path = document.createElementNS(SVG, "path");
   path.setAttribute("d", PATHS[name]);
