@@ -198,7 +198,7 @@ def test_an_error_of_the_device(serve, streamed_first):
 
 
 def test_an_answer_that_takes_too_long(serve, gate):
-    server = serve(paged_llama(before_forward=gate), ServerSettings(request_timeout=0.5))
+    server = serve(paged_llama(before_forward=gate), ServerSettings(request_timeout=2.0))
     body = {"model": "cl-llama", "prompt": "Once", "max_tokens": 8}
     with server.client() as client:
         answer = client.post("/v1/completions", json=body)
@@ -214,7 +214,7 @@ def test_an_answer_that_takes_too_long(serve, gate):
 
 @pytest.mark.parametrize(
     "limits",
-    [{"idle_timeout": 1.0}, {"request_timeout": 1.0, "idle_timeout": 600.0}],
+    [{"idle_timeout": 1.0}, {"request_timeout": 3.0, "idle_timeout": 600.0}],
     ids=["idle", "too long"],
 )
 def test_a_client_that_does_not_read(serve, monkeypatch, limits):
