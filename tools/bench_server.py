@@ -38,6 +38,8 @@ _PATIENCE = 300.0
 """Seconds that a server may take to load."""
 _TAIL = 16
 """Tokens that follow a shared prefix."""
+_WARM_UP = 4
+"""Tokens of each text before the measurement."""
 
 
 class ServerError(Exception):
@@ -136,23 +138,24 @@ class Prompts:
 
 
 async def measure(servers: list[Server], args: argparse.Namespace, log: Console) -> None:
-    """All repetitions of all tests on all servers; one before them is not counted."""
+    """All repetitions of all tests on all servers; short texts before them are not counted."""
     prompts = Prompts(args.prompt_tokens, args.vocab_size)
-    for repetition in range(-1, args.repetitions):
+    for server in servers:
+        for clients in args.clients:
+            await measure_clients(server, clients, _WARM_UP, prompts)
+    for repetition in range(args.repetitions):
         for clients in args.clients:
             for server in servers:
                 rate = await measure_clients(server, clients, args.tokens, prompts)
-                if repetition >= 0:
-                    server.rates.setdefault(clients, []).append(rate)
-                    log.print(f"{repetition + 1} {server.name}: {clients} clients {rate:.2f}/s")
+                server.rates.setdefault(clients, []).append(rate)
+                log.print(f"{repetition + 1} {server.name}: {clients} clients {rate:.2f}/s")
         for server in servers if args.prefix else ():
             prefix = prompts.new(args.prefix)
             async with server.client() as client:
                 for kind in ("new", "shared"):
                     seconds = await server.seconds_to_first(client, prefix + prompts.new(_TAIL))
-                    if repetition >= 0:
-                        server.first.setdefault(kind, []).append(seconds)
-                        log.print(f"{repetition + 1} {server.name}: {kind} prefix {seconds:.3f} s")
+                    server.first.setdefault(kind, []).append(seconds)
+                    log.print(f"{repetition + 1} {server.name}: {kind} prefix {seconds:.3f} s")
 
 
 def free_port() -> int:
