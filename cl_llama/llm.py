@@ -19,12 +19,11 @@ from cl_llama.engine.request import Request
 from cl_llama.engine.sampling import LogitMask
 from cl_llama.engine.speculation.speculator import Speculator
 from cl_llama.errors import ChatTemplateError, RequestError, TokenizerError
-from cl_llama.grammar import GrammarCompiler, GrammarMask
+from cl_llama.grammar import GrammarCompiler
 from cl_llama.models.batch import Model
 from cl_llama.models.model_config import ModelConfig
-from cl_llama.sequence_breakers import SequenceBreakers
-from cl_llama.stop_strings import StopStrings
-from cl_llama.text_stream import StreamPiece, TextBuilder, TextStream
+from cl_llama.text_requests import TextRequests
+from cl_llama.text_stream import StreamPiece, TextStream
 from cl_llama.tokenizers import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -73,7 +72,6 @@ class Llama:
         _check_length(max_seq_len, config)
         if end_ids is None:
             end_ids = config.eos_ids or (tokenizer.eos_ids if tokenizer is not None else ())
-        self._tokenizer = tokenizer
         self._chat_template = chat_template
         self._grammars: GrammarCompiler | None = None
         _check_queue(max_waiting)
@@ -86,6 +84,7 @@ class Llama:
             speculator=speculator,
             rebuild=rebuild,
         )
+        self._requests = TextRequests(self._engine, tokenizer)
         self._device_label = device_label
         resources = resources or ExitStack()
         if chat_template is not None:
@@ -153,30 +152,11 @@ class Llama:
         from cl_llama.checkpoints import open_checkpoint, resolve_model
         from cl_llama.model_loader import LoadOptions, ModelLoader
         from cl_llama.models.config import config_from_checkpoint
-        from cl_llama.models.quantization import QUANTIZATIONS
         from cl_llama.opencl.devices import select_device
         from cl_llama.speculation import check_speculation, most_guesses
 
-        if precision not in (None, "high", "fast"):
-            raise RequestError(f'precision must be "high" or "fast", got {precision!r}')
-        if kv_type not in ("f16", "q8_0"):
-            raise RequestError(f'kv_type must be "f16" or "q8_0", got {kv_type!r}')
-        if quantize not in (None, *QUANTIZATIONS):
-            raise RequestError(
-                f"quantize must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}"
-            )
-        if max_threads is not None and max_threads < 1:
-            raise RequestError(f"max_threads must be at least 1, got {max_threads}")
-        if cache_tokens is not None and cache_tokens < 1:
-            raise RequestError(f"cache_tokens must be at least 1, got {cache_tokens}")
         _check_queue(max_waiting)
         speculation = check_speculation(speculate, draft, draft_tokens)
-        if path_or_repo_id is None:
-            from cl_llama.demo import model_path
-
-            path = model_path()
-        else:
-            path = resolve_model(str(path_or_repo_id), progress=progress)
         options = LoadOptions(
             param_path=param_path,
             max_threads=max_threads,
@@ -190,6 +170,12 @@ class Llama:
             speculates=speculation is not None,
             guesses=most_guesses(speculation, draft_tokens),
         )
+        if path_or_repo_id is None:
+            from cl_llama.demo import model_path
+
+            path = model_path()
+        else:
+            path = resolve_model(str(path_or_repo_id), progress=progress)
         resources = ExitStack()
         try:
             with open_checkpoint(path, param_path=param_path) as checkpoint:
@@ -234,12 +220,7 @@ class Llama:
     @property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer; TokenizerError if it came without one."""
-        if self._tokenizer is None:
-            raise TokenizerError(
-                "this model came without a tokenizer, so it takes and gives token ids only; pass "
-                "tokenizer_path to work with text"
-            )
-        return self._tokenizer
+        return self._requests.tokenizer
 
     @property
     def grammars(self) -> GrammarCompiler:
@@ -327,7 +308,8 @@ class Llama:
         It runs at once, whether it is read or not; closing or dropping it cancels it. Raises as
         `generate` does, for the prompt and the parameters before it returns.
         """
-        return self._stream(self._encode(prompt), params or SamplingParams(), logit_mask)
+        ids = self._requests.encode(prompt)
+        return self._requests.stream(ids, params or SamplingParams(), logit_mask, self)
 
     def chat(
         self,
@@ -371,12 +353,12 @@ class Llama:
 
         has_begun: the answer's beginning stands at the prompt's end already.
         """
-        ids = self._encode(prompt)
+        ids = self._requests.encode(prompt)
         params = params or SamplingParams()
         if params.stop_token_ids is None:
             ends = {*self._engine.end_ids, *self.tokenizer.eos_ids}
             params = replace(params, stop_token_ids=tuple(sorted(ends)))
-        return self._stream(ids, params, logit_mask, at_start=not has_begun)
+        return self._requests.stream(ids, params, logit_mask, self, at_start=not has_begun)
 
     def chat_prompt(self, messages: "Sequence[Message]", **template_values: Any) -> str:
         """A conversation as one text, in the model's template; see `ChatTemplate.render`.
@@ -407,11 +389,11 @@ class Llama:
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """The ids of a prompt as the model gets it, a BOS token included. Raises as `generate`."""
-        return self._encode(prompt)
+        return self._requests.encode(prompt)
 
     def logits(self, prompt: Prompt) -> NDArray[np.float32]:
         """The logits after every token of a prompt: float32 [n, V], V the vocabulary size."""
-        ids = self._encode(prompt)
+        ids = self._requests.encode(prompt)
         request = self._engine.submit(ids, prompt_logits=True)
         logits_NV = np.empty((len(ids), self.config.vocab_size), dtype=np.float32)
         try:
@@ -457,13 +439,16 @@ class Llama:
     def _complete(
         self, prompts: Sequence[Prompt], params: SamplingParams, logit_mask: LogitMask | None
     ) -> list[Completion]:
-        ids = [self._encode(prompt) for prompt in prompts]
+        ids = [self._requests.encode(prompt) for prompt in prompts]
         with ExitStack() as streams:
-            running = [streams.enter_context(self._stream(one, params, logit_mask)) for one in ids]
+            running = [
+                streams.enter_context(self._requests.stream(one, params, logit_mask, self))
+                for one in ids
+            ]
             return [completion_of(stream, params) for stream in running]
 
     def _embed(self, prompts: Sequence[Prompt]) -> NDArray[np.float32]:
-        ids = [self._encode(prompt) for prompt in prompts]
+        ids = [self._requests.encode(prompt) for prompt in prompts]
         means_ND = np.empty((len(ids), self.config.d_model), np.float32)
         requests: list[Request] = []
         try:
@@ -476,62 +461,6 @@ class Llama:
                 if request.finish_reason is None:
                     request.cancel()
         return means_ND
-
-    def _stream(
-        self,
-        ids: list[int],
-        params: SamplingParams,
-        logit_mask: LogitMask | None,
-        *,
-        at_start: bool | None = None,
-    ) -> TextStream:
-        """at_start: whether the generated text begins a text; None: if the prompt is empty."""
-
-        begins = all(token_id == self._bos_id for token_id in ids) if at_start is None else at_start
-
-        def builder() -> TextBuilder:
-            decoder = None
-            if self._tokenizer is not None:
-                decoder = self._tokenizer.stream(at_start=begins)
-            return TextBuilder(decoder, StopStrings(params.stop))
-
-        stop_when = None
-        if params.stop:
-            _ = self.tokenizer  # raises if there is none: stop strings need text
-            stop_when = _stop_at(builder())
-        if isinstance(logit_mask, GrammarMask):
-            ends = params.stop_token_ids
-            if ends is None:
-                ends = tuple(self._engine.end_ids)
-            logit_mask = logit_mask.ending_with(ends)
-            if not ends:
-                stop_when = _stop_finished(logit_mask, stop_when)
-        breakers = None
-        if params.penalises_repeats and self._tokenizer is not None:
-            breakers = SequenceBreakers(params.dry_sequence_breakers, self._tokenizer)
-        request = self._engine.submit(
-            ids, params, logit_mask=logit_mask, breakers=breakers, stop_when=stop_when
-        )
-        return TextStream(request, builder(), self)
-
-    def _encode(self, prompt: Prompt) -> list[int]:
-        """Ids of a prompt; special tokens that its text spells are special tokens."""
-        if not isinstance(prompt, str):
-            return self._engine.check_prompt(prompt)
-        ids = self.tokenizer.encode(prompt, special=True)
-        bos_id = self._bos_id
-        if len(ids) > 1 and ids[0] == ids[1] == bos_id:
-            return ids[1:]  # the text spells the BOS token itself
-        if not ids:
-            if bos_id is None:
-                raise RequestError("prompt: it is empty, and this model has no BOS token to begin")
-            return [bos_id]
-        return ids
-
-    @property
-    def _bos_id(self) -> int | None:
-        bos_id = None if self._tokenizer is None else self._tokenizer.bos_id
-        return self.config.bos_id if bos_id is None else bos_id
 
 
 def _check_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig) -> None:
@@ -564,28 +493,6 @@ def _is_one(prompt: Prompt | Sequence[Prompt]) -> bool:
     if isinstance(prompt, str) or not isinstance(prompt, Sequence | np.ndarray):
         return True
     return len(prompt) > 0 and not isinstance(prompt[0], Sequence | np.ndarray)
-
-
-def _stop_at(builder: TextBuilder) -> Callable[[int], bool]:
-    def stop_when(token_id: int) -> bool:
-        builder.push(token_id)
-        return builder.stopped
-
-    return stop_when
-
-
-def _stop_finished(
-    mask: GrammarMask, stop_when: Callable[[int], bool] | None
-) -> Callable[[int], bool]:
-    """End a text that no token ends where its grammar has no way to go on."""
-    generated: list[int] = []
-
-    def stop_finished(token_id: int) -> bool:
-        generated.append(token_id)
-        stopped = stop_when is not None and stop_when(token_id)
-        return stopped or mask.is_finished(generated)
-
-    return stop_finished
 
 
 def _close(engine: Engine, resources: ExitStack) -> None:

@@ -9,11 +9,12 @@ from typing import Literal
 from cl_llama.checkpoints import Checkpoint, open_checkpoint
 from cl_llama.draft_files import open_draft
 from cl_llama.engine.speculation.speculator import Speculator
-from cl_llama.errors import DeviceError
+from cl_llama.errors import DeviceError, RequestError
 from cl_llama.models.config import config_from_checkpoint
 from cl_llama.models.decoder import Decoder
 from cl_llama.models.loading import load_model
 from cl_llama.models.memory import MemoryPlan
+from cl_llama.models.quantization import QUANTIZATIONS
 from cl_llama.models.weights import map_tensors
 from cl_llama.opencl.devices import DeviceInfo
 from cl_llama.opencl.runtime import Runtime
@@ -36,6 +37,21 @@ class LoadOptions:
     draft: str | Path | None
     speculates: bool
     guesses: int
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the model; raises RequestError."""
+        if self.precision not in (None, "high", "fast"):
+            raise RequestError(f'precision must be "high" or "fast", got {self.precision!r}')
+        if self.kv_type not in ("f16", "q8_0"):
+            raise RequestError(f'kv_type must be "f16" or "q8_0", got {self.kv_type!r}')
+        if self.quantize not in (None, *QUANTIZATIONS):
+            raise RequestError(
+                f"quantize must be one of {', '.join(QUANTIZATIONS)}, got {self.quantize!r}"
+            )
+        if self.max_threads is not None and self.max_threads < 1:
+            raise RequestError(f"max_threads must be at least 1, got {self.max_threads}")
+        if self.cache_tokens is not None and self.cache_tokens < 1:
+            raise RequestError(f"cache_tokens must be at least 1, got {self.cache_tokens}")
 
 
 class ModelLoader:

@@ -9,9 +9,10 @@ llama-cpp-python's server with that file in the Python environment that --python
 write a text of --tokens tokens each, all at once, after prompts that have nothing in common; a
 repetition measures every number of clients on every server before the next begins, because a
 machine's speed drifts. Then the time to the first token of a prompt of --prefix tokens and some
-more, when the prefix is new and when another prompt has begun with it. Prompts are random token
-ids; end tokens are forbidden by a bias on servers that know nothing better. A server waits, idle,
-while another one is measured. The last line of standard output is JSON with --json.
+more, when the prefix is new and when another prompt has begun with it. Prompts are random common
+words, as many as have about those tokens; end tokens are forbidden by a bias on servers that
+know nothing better. A server waits, idle, while another one is measured. The last line of standard
+output is JSON with --json.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from rich.table import Table
 
 _PATIENCE = 300.0
 """Seconds that a server may take to load."""
+_WORDS = ("time", "year", "people", "way", "day", "life", "child", "world", "house", "story")
 _TAIL = 16
 """Tokens that follow a shared prefix."""
 _WARM_UP = 4
@@ -93,7 +95,7 @@ class Server:
         """A connection pool of its own."""
         return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=_PATIENCE)
 
-    async def text(self, client: httpx.AsyncClient, prompt: list[int], tokens: int) -> int:
+    async def text(self, client: httpx.AsyncClient, prompt: str, tokens: int) -> int:
         """Tokens that were written after a prompt."""
         body = self.body | {"prompt": prompt, "max_tokens": tokens}
         answer = await client.post("/v1/completions", json=body)
@@ -101,16 +103,16 @@ class Server:
             raise ServerError(f"{answer.status_code}: {answer.text:.200}")
         return int(answer.json()["usage"]["completion_tokens"])
 
-    async def seconds_to_first(self, client: httpx.AsyncClient, prompt: list[int]) -> float:
-        """Until the first event of a stream."""
+    async def seconds_to_first(self, client: httpx.AsyncClient, prompt: str) -> float | None:
+        """Until the first event of a stream; None if it ends without one."""
         body = self.body | {"prompt": prompt, "max_tokens": 2, "stream": True}
         began, seconds = time.perf_counter(), None
         async with client.stream("POST", "/v1/completions", json=body) as answer:
             async for line in answer.aiter_lines():
                 if seconds is None and line.startswith("data:"):
                     seconds = time.perf_counter() - began
-        if answer.status_code != 200 or seconds is None:
-            raise ServerError(f"{answer.status_code}: a stream without an event")
+        if answer.status_code != 200:
+            raise ServerError(f"{answer.status_code} instead of a stream")
         return seconds
 
 
@@ -126,20 +128,29 @@ async def measure_clients(server: Server, clients: int, tokens: int, prompts: "P
 class Prompts:
     """Random prompts, alike on every server."""
 
-    def __init__(self, length: int, vocab_size: int) -> None:
+    def __init__(self, length: int, tokens_per_word: float) -> None:
+        """length: tokens of a prompt, about."""
         self._random = random.Random(1)
         self._length = length
-        self._vocab_size = vocab_size
+        self._tokens_per_word = tokens_per_word
 
-    def new(self, length: int | None = None) -> list[int]:
+    def new(self, length: int | None = None) -> str:
         """One that begins like no other."""
-        count = self._length if length is None else length
-        return [self._random.randrange(300, self._vocab_size) for _ in range(count)]
+        tokens = self._length if length is None else length
+        count = max(1, round(tokens / self._tokens_per_word))
+        return "".join(f" {self._random.choice(_WORDS)}" for _ in range(count))
+
+
+async def tokens_per_word(server: Server) -> float:
+    """How many tokens cl-llama's tokenizer makes of a word of the prompts."""
+    async with server.client() as client:
+        answer = await client.post("/tokenize", json={"content": " ".join(_WORDS)})
+        return len(answer.json()["tokens"]) / len(_WORDS)
 
 
 async def measure(servers: list[Server], args: argparse.Namespace, log: Console) -> None:
     """All repetitions of all tests on all servers; short texts before them are not counted."""
-    prompts = Prompts(args.prompt_tokens, args.vocab_size)
+    prompts = Prompts(args.prompt_tokens, await tokens_per_word(servers[0]))
     for server in servers:
         for clients in args.clients:
             await measure_clients(server, clients, _WARM_UP, prompts)
@@ -154,6 +165,9 @@ async def measure(servers: list[Server], args: argparse.Namespace, log: Console)
             async with server.client() as client:
                 for kind in ("new", "shared"):
                     seconds = await server.seconds_to_first(client, prefix + prompts.new(_TAIL))
+                    if seconds is None:
+                        log.print(f"{repetition + 1} {server.name}: {kind} prefix: no event")
+                        continue
                     server.first.setdefault(kind, []).append(seconds)
                     log.print(f"{repetition + 1} {server.name}: {kind} prefix {seconds:.3f} s")
 
@@ -176,7 +190,7 @@ def make_servers(args: argparse.Namespace) -> list[Server]:
     if args.gguf is not None:
         port = free_port()
         command = [args.python, "-m", "llama_cpp.server", "--model", str(args.gguf)]
-        context = str(args.prefix + _TAIL + args.tokens + 64)
+        context = str(2 * (args.prefix + _TAIL) + args.tokens + 64)
         command += ["--port", str(port), "--n_ctx", context, "--n_threads", str(args.threads)]
         body = {"temperature": 0, "logit_bias": {"2": -100}}
         servers.append(Server("llama-cpp-python", command, body, port))
@@ -193,8 +207,9 @@ def show(servers: Sequence[Server], console: Console) -> None:
         rates = [statistics.median(server.rates[clients]) for server in servers]
         table.add_row(str(clients), *(f"{rate:.2f}" for rate in rates))
     for kind in servers[0].first:
-        seconds = [statistics.median(server.first[kind]) for server in servers]
-        table.add_row(f"first token, {kind} prefix", *(f"{value:.3f} s" for value in seconds))
+        seconds = [server.first.get(kind) for server in servers]
+        cells = ("none" if each is None else f"{statistics.median(each):.3f} s" for each in seconds)
+        table.add_row(f"first token, {kind} prefix", *cells)
     console.print(table)
 
 
@@ -223,7 +238,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=64, help="that each client's text has")
     parser.add_argument("--prompt-tokens", type=int, default=16)
     parser.add_argument("--prefix", type=int, default=1000, help="shared tokens; 0: no such test")
-    parser.add_argument("--vocab-size", type=int, default=32000, help="ids of prompts are below it")
     parser.add_argument("-r", "--repetitions", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("serve", nargs="*", help="after --: options of cl-llama serve")
