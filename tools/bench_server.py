@@ -72,14 +72,14 @@ class Server:
         async with self.client() as client:
             while time.monotonic() < end:
                 if self.process.poll() is not None:
-                    raise ServerError(f"it ended with status {self.process.returncode}")
+                    raise ServerError(f"{self.name} ended with status {self.process.returncode}")
                 try:
                     if (await client.get("/v1/models")).status_code == 200:
                         return
                 except httpx.TransportError:
                     pass
                 await asyncio.sleep(0.2)
-        raise ServerError(f"it does not answer within {_PATIENCE:.0f} s")
+        raise ServerError(f"{self.name} does not answer within {_PATIENCE:.0f} s")
 
     def stop(self) -> None:
         """End it."""
@@ -100,19 +100,22 @@ class Server:
         body = self.body | {"prompt": prompt, "max_tokens": tokens}
         answer = await client.post("/v1/completions", json=body)
         if answer.status_code != 200:
-            raise ServerError(f"{answer.status_code}: {answer.text:.200}")
+            raise ServerError(f"{self.name}: {answer.status_code}: {answer.text:.200}")
         return int(answer.json()["usage"]["completion_tokens"])
 
     async def seconds_to_first(self, client: httpx.AsyncClient, prompt: str) -> float | None:
-        """Until the first event of a stream; None if it ends without one."""
+        """Until the first event of a stream; None if it ends, or breaks off, without one."""
         body = self.body | {"prompt": prompt, "max_tokens": 2, "stream": True}
         began, seconds = time.perf_counter(), None
-        async with client.stream("POST", "/v1/completions", json=body) as answer:
-            async for line in answer.aiter_lines():
-                if seconds is None and line.startswith("data:"):
-                    seconds = time.perf_counter() - began
+        try:
+            async with client.stream("POST", "/v1/completions", json=body) as answer:
+                async for line in answer.aiter_lines():
+                    if seconds is None and line.startswith("data:"):
+                        seconds = time.perf_counter() - began
+        except httpx.TransportError:
+            return None
         if answer.status_code != 200:
-            raise ServerError(f"{answer.status_code} instead of a stream")
+            raise ServerError(f"{self.name}: {answer.status_code} instead of a stream")
         return seconds
 
 
@@ -256,8 +259,8 @@ async def run(args: argparse.Namespace) -> int:
         for server in servers:
             await server.start()
         await measure(servers, args, log)
-    except ServerError as error:
-        print(f"bench_server: {server.name}: {error}", file=sys.stderr)
+    except (ServerError, httpx.TransportError) as error:
+        print(f"bench_server: {error or type(error).__name__}", file=sys.stderr)
         return 1
     finally:
         for server in servers:
