@@ -116,13 +116,18 @@ def test_the_pace_counts_steps_that_nobody_waited_for():
 
 def test_long_steps_are_waited_for():
     """Else several would be queued, before which nobody who comes takes part."""
+
+    class Taught(Pace):
+        def note(self, prompt_tokens: int, seconds: float, *, waited: bool) -> None:
+            """Learns nothing from the steps of a busy machine."""
+
     model = PagedModel(num_blocks=128)
-    pace = Pace()
+    pace = Taught()
     engine = Engine(model, 400, prefill_chunk=32, pace=pace)
     greedy = SamplingParams(max_new_tokens=1, temperature=0.0)
     for token_seconds, waits in ((0.0001, 0), (0.01, 3)):
         for _ in range(30):
-            pace.note(100, 100 * token_seconds, waited=True)
+            Pace.note(pace, 100, 100 * token_seconds, waited=True)
         model.used.clear()
         prompt = [int(1000 * token_seconds)] * 128
         assert engine.submit(prompt, greedy).result().token_ids == expected_greedy(prompt, 1)

@@ -1,5 +1,6 @@
 """Texts with guesses are texts without, whoever guesses what."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -235,17 +236,25 @@ def test_guesses_of_one_sequence_leave_prompts_and_others_alone(run):
     model = PagedModel()
     rows = 0
 
+    all_there = threading.Event()
+
     def watch(batch: Batch) -> None:
         nonlocal rows
+        assert all_there.wait(60)
         rows = max(rows, batch.logits_rows)
         assert batch.token_count <= 16
 
     model.before_forward = watch
     engine = start(Guesser(texts, DISTORTIONS["right"]), model)
     prompt = [(3 * i) % 40 for i in range(50)]
+
+    def last(engine: Engine) -> Request:
+        request = engine.submit(prompt, prompt_logits=True)
+        all_there.set()
+        return request
+
     wanted = [lambda e, i=i: e.submit([i, 2], greedy(25)) for i in range(3)]
-    wanted.append(lambda e: e.submit(prompt, prompt_logits=True))
-    *requests, scored = run(engine, wanted)
+    *requests, scored = run(engine, [*wanted, last])
     for text, request in zip(texts, requests, strict=False):
         assert text_of(request) == text
     np.testing.assert_array_equal(

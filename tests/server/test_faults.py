@@ -60,6 +60,12 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def sizes(server: RunningServer) -> int:
+    """Texts that the engine has."""
+    status = server.llm.engine.status()
+    return status.running + status.waiting
+
+
 def is_idle(server: RunningServer) -> bool:
     """Whether nothing runs, waits or holds blocks any more."""
     status = server.llm.engine.status()
@@ -154,9 +160,9 @@ def test_the_concurrency_limit_holds(serve, gate):
     assert gate.most == 2
 
 
-def test_a_full_cache(serve):
+def test_a_full_cache(serve, gate):
     # Any text fits alone, no two of them do to their ends.
-    server = serve(paged_llama(num_blocks=12, block_size=4))
+    server = serve(paged_llama(num_blocks=12, block_size=4, before_forward=gate))
     body = GREEDY | {"max_new_tokens": 36}
 
     def ask(prompt: str) -> str:
@@ -164,7 +170,10 @@ def test_a_full_cache(serve):
             return text_of(client.post(RLLAMA_PATH, json=body | {"prompt": prompt}))
 
     with ThreadPoolExecutor(len(PROMPTS)) as threads:
-        texts = list(threads.map(ask, PROMPTS))
+        asked = [threads.submit(ask, prompt) for prompt in PROMPTS]
+        until(lambda: sizes(server) == len(PROMPTS))
+        gate.open()
+        texts = [text.result() for text in asked]
     assert texts == [expected(prompt, 36) for prompt in PROMPTS]
     until(lambda: is_idle(server))
     assert server.llm.engine.status().preemptions > 0

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -31,10 +32,14 @@ GROWTH_MIB = 20
 @pytest.mark.parametrize("num_blocks", [40, 256])
 def test_many_clients_get_what_each_gets_alone(serve: Serve, num_blocks: int):
     """A quarter of them hang up in the middle; with 40 blocks the cache is full all the time."""
-    server = serve(paged_llama(num_blocks=num_blocks))
+    gate = threading.Event()
+    model_waits = {"before_forward": lambda batch: gate.wait(60)}
+    server = serve(paged_llama(num_blocks=num_blocks, **model_waits))
+    gate.set()
     with server.client() as client:
         alone = [text_of(client.post("/v1/completions", json=q)) for q in QUESTIONS]
-    texts = asyncio.run(all_at_once(server))
+    gate.clear()
+    texts = asyncio.run(all_at_once(server, gate))
     assert len(texts) == CLIENTS - CLIENTS // 4
     for question, text in texts:
         assert text == alone[question]
@@ -44,8 +49,11 @@ def test_many_clients_get_what_each_gets_alone(serve: Serve, num_blocks: int):
         assert server.llm.engine.status().preemptions > 0
 
 
-async def all_at_once(server: RunningServer) -> list[tuple[int, str]]:
-    """Numbers of questions and the texts that came, of the clients that stayed."""
+async def all_at_once(server: RunningServer, gate: threading.Event) -> list[tuple[int, str]]:
+    """Numbers of questions and the texts that came, of the clients that stayed.
+
+    The model waits at the gate until it has a full batch.
+    """
     limits = httpx.Limits(max_connections=CLIENTS)
     async with httpx.AsyncClient(
         base_url=server.url, timeout=60, trust_env=False, limits=limits
@@ -61,7 +69,16 @@ async def all_at_once(server: RunningServer) -> list[tuple[int, str]]:
                 return question, text_of(await client.post("/v1/completions", json=body))
             return question, await streamed(client, body)
 
+        async def open_gate() -> None:
+            status = server.llm.engine.status()
+            while status.running + status.waiting < 32:
+                await asyncio.sleep(0.005)
+                status = server.llm.engine.status()
+            gate.set()
+
+        opening = asyncio.create_task(open_gate())
         answers = await asyncio.gather(*map(one, range(CLIENTS)))
+        await opening
         return [answer for answer in answers if answer is not None]
 
 
