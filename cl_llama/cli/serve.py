@@ -1,6 +1,7 @@
 """`cl-llama serve`: answers over HTTP until it is told to stop."""
 
 import argparse
+import functools
 import importlib.util
 import sys
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from cl_llama.cli.server_options import (
     rllama_settings,
     server_settings,
 )
-from cl_llama.errors import ClLlamaError, RequestError
+from cl_llama.errors import ClLlamaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
         "a web page to chat at /, their description at /docs, /health and /metrics. SIGTERM or "
         "Ctrl-C end it when the running answers are there, a second one at once.",
     )
-    parser.set_defaults(func=run)
+    parser.set_defaults(func=functools.partial(run, parser))
     model = parser.add_argument_group("model")
     add_model_options(model)
     model.add_argument(
@@ -62,11 +63,11 @@ def add_parser(subparsers: Any) -> None:
     add_device_options(parser.add_argument_group("device"))
 
 
-def run(args: argparse.Namespace) -> int:
+def run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     """Serve, and return the exit status; raises ClLlamaError."""
     problem = model_misuse(args)
     if problem is not None:
-        raise RequestError(problem)
+        parser.error(problem)
     return _serve(args, server_settings(args), cache_tokens=args.cache_tokens)
 
 

@@ -188,7 +188,7 @@ def rllama_misuse(args: argparse.Namespace) -> str | None:
     """The first of RLLaMA's options that is there without the one that they go with."""
     if not args.inference_server:
         for name, value in vars(args).items():
-            if name.startswith("inference_server_") and value not in (None, False):
+            if name.startswith("inference_server_") and value is not None and value is not False:
                 return f"argument --{name.replace('_', '-')}: goes with {FLAG}"
     return None
 
